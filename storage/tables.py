@@ -1,0 +1,188 @@
+"""The tables. Rows never leave this package: use-cases return frozen dataclasses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes on every database: SQLite drops the zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+def utc_now() -> datetime:
+    """The present moment, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}  # noqa: RUF012  # SQLAlchemy's own interface
+
+
+class ProjectRow(Base):
+    __tablename__ = "projects"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    image_height: Mapped[int] = mapped_column(default=256)  # pixels; the network's input size
+    image_width: Mapped[int] = mapped_column(default=256)
+    active_model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id", use_alter=True))
+
+
+class ImageRow(Base):
+    """One image of a project, identified by the SHA-256 of its file's bytes."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        UniqueConstraint("project_id", "sha256"),
+        Index(None, "project_id", "label", "id"),
+        Index(None, "project_id", "group_key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(Text)  # as it was called where it came from; shown, never opened
+    extension: Mapped[str] = mapped_column(String(8))  # of the stored file, from its decoded format
+    width: Mapped[int]  # pixels, after the EXIF rotation
+    height: Mapped[int]
+    n_bytes: Mapped[int]
+    group_key: Mapped[str] = mapped_column(Text)  # same part, same item: never on both sides of a split
+    part: Mapped[str] = mapped_column(String(16))  # train | calibration | test, for ever (splits.py)
+    imported_split: Mapped[str | None] = mapped_column(String(16))
+    mask_sha256: Mapped[str | None] = mapped_column(String(64))
+    imported_at: Mapped[datetime] = mapped_column(default=utc_now)
+    # The newest label event, repeated here so that a board of 100,000 images needs no join. `label` is NULL
+    # when there is none or the newest one is "cleared".
+    label: Mapped[str | None] = mapped_column(String(8))
+    label_event_id: Mapped[int | None]
+
+
+class LabelEventRow(Base):
+    """One thing a person (or an import) said about an image. Appended, never changed, never deleted."""
+
+    __tablename__ = "label_events"
+    __table_args__ = (UniqueConstraint("client", "seq"), Index(None, "image_id", "id"), Index(None, "project_id", "id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    verdict: Mapped[str] = mapped_column(String(8))  # good | bad | unsure | cleared
+    inspector: Mapped[str] = mapped_column(String(100))
+    origin: Mapped[str] = mapped_column(String(16))  # import | board | single | review
+    is_undo: Mapped[bool] = mapped_column(default=False)  # this event took the one before it back
+    client: Mapped[str] = mapped_column(String(64))  # one browser tab (or one import job)
+    seq: Mapped[int]  # counts 1, 2, 3 within the client: delivery is exactly once
+    seconds: Mapped[float | None]  # time the image was on the screen before the verdict
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ModelRow(Base):
+    """One trained model; its files are in the model folder (registry.py)."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    folder: Mapped[str] = mapped_column(Text)  # relative to the data folder
+    recipe: Mapped[str] = mapped_column(String(64))
+    backbone: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    held_out: Mapped[str] = mapped_column(String(16))  # test | out_of_fold: which predictions are honest
+    threshold: Mapped[float]  # in force; a score at or above it means bad
+    suggested_threshold: Mapped[float]  # Youden's J on calibration or out-of-fold scores
+    scale_low: Mapped[float]  # the model's one fixed colour scale, in CAM units
+    scale_high: Mapped[float]
+    summary: Mapped[dict[str, Any]]  # counts, settings and figures, as in model.json
+
+
+class PredictionRow(Base):
+    """The score of one image under one model, with the role the image played for that model."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (Index(None, "model_id", "score", "image_id"),)
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    score: Mapped[float]  # logit; positive = bad
+    role: Mapped[str] = mapped_column(String(16))  # train | calibration | test | out_of_fold | unseen
+
+
+class JobRow(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "status", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))  # import | train | score | inspect
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"), index=True)
+    status: Mapped[str] = mapped_column(String(16), default="queued")
+    payload: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    error: Mapped[str | None] = mapped_column(Text)  # for people
+    phase: Mapped[str] = mapped_column(String(64), default="Waiting")
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)  # 0: not known yet
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)  # latest: epoch, loss, device ...
+    eta_seconds: Mapped[float | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    pid: Mapped[int | None]
+    process_created: Mapped[float | None]  # psutil create_time: a pid alone can be reused
+    heartbeat_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobPointRow(Base):
+    """One point of a job's loss curve."""
+
+    __tablename__ = "job_points"
+    __table_args__ = (UniqueConstraint("job_id", "attempt", "series", "step"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    attempt: Mapped[int]
+    series: Mapped[str] = mapped_column(String(32))  # "model", "fold 1 of 3" ...
+    step: Mapped[int]
+    value: Mapped[float]
+
+
+class ImportEntryRow(Base):
+    """What became of one file of an import: the import's report."""
+
+    __tablename__ = "import_entries"
+    __table_args__ = (Index(None, "job_id", "outcome", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    name: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(String(16))  # added | already_there | rejected
+    reason: Mapped[str] = mapped_column(Text, default="")
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id"))
