@@ -1,0 +1,203 @@
+"""The frozen backbone: from an image to its two feature taps.
+
+ResNet18 or WideResNet50-2 (torchvision), cut after layer3; layer4 and the classifier are never used, nothing here is
+ever trained. Taps: layer2 (stride 8) and layer3 (stride 16).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from ssn_core.errors import SettingError, WeightsError
+from ssn_core.recipes import BACKBONES, Padding
+
+WeightsSource = Literal["imagenet", "random"]
+
+TAP_CHANNELS: dict[str, tuple[int, int]] = {"resnet18": (128, 256), "wide_resnet50_2": (512, 1024)}
+_STAGES = ("conv1", "bn1", "layer1", "layer2", "layer3")
+# ImageNet statistics of torchvision's weights, RGB in [0, 1].
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+_WEIGHTS = {
+    "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
+    "wide_resnet50_2": torchvision.models.Wide_ResNet50_2_Weights.IMAGENET1K_V1,
+}
+
+
+class Backbone(nn.Module):
+    """A frozen ResNet up to layer3, in eval mode.
+
+    Args:
+        name: one of :data:`ssn_core.recipes.BACKBONES`.
+        state: torchvision state dict of that network; layer4 and fc may be missing.
+        padding: "replicate" continues the image's edge in every convolution; "zeros" is torchvision's own. With
+            replicate padding a uniform surface has uniform features right up to the border, so the border cannot
+            light up on the map.
+        source: where the weights came from, for people.
+
+    Raises:
+        WeightsError: keys missing, left over or of another shape.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, state: Mapping[str, Tensor], *, padding: Padding = "replicate", source: str) -> None:
+        super().__init__()
+        _check_name(name)
+        self.name = name
+        self.padding = padding
+        self.source = source
+        network = getattr(torchvision.models, name)(weights=None)
+        self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+        self.layer1, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
+        renamed = {_rename(key): value for key, value in state.items() if key.split(".")[0] in _STAGES}
+        try:
+            self.load_state_dict(renamed, strict=True)
+        except RuntimeError as error:
+            raise WeightsError(
+                f"The weights from {source} do not fit {name}",
+                value=str(error).splitlines()[-1].strip(),
+                expected="torchvision's state dict with everything from conv1 to layer3",
+            ) from error
+        self.weights_hash = _hash(self.state_dict())
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.padding != (0, 0):
+                module.padding_mode = padding
+        # Re-made so that the padding of each convolution follows its new mode.
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module._reversed_padding_repeated_twice = [p for p in reversed(module.padding) for _ in range(2)]  # type: ignore[union-attr]
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def tap_channels(self) -> tuple[int, int]:
+        """Channels of layer2 and layer3."""
+        return TAP_CHANNELS[self.name]
+
+    def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002
+        """Stay in eval mode whatever is asked: the backbone is frozen, its batch norms included."""
+        return super().train(False)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The taps of a batch.
+
+        Args:
+            pixels: (B, 3, H, W) uint8, RGB.
+
+        Returns:
+            layer2 (B, C2, ceil(H/8), ceil(W/8)) and layer3 (B, C3, ceil(H/16), ceil(W/16)), float32.
+        """
+        x = (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
+        tap2 = self.layer2(self.layer1(self.stem(x)))
+        return tap2, self.layer3(tap2)
+
+
+def tap_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Heights and widths of both taps for an image of (H, W) pixels."""
+
+    def halved(side: int, times: int) -> int:
+        for _ in range(times):
+            side = (side + 1) // 2
+        return side
+
+    height, width = image_size
+    return (halved(height, 3), halved(width, 3)), (halved(height, 4), halved(width, 4))
+
+
+def load_backbone(
+    name: str,
+    *,
+    weights: WeightsSource = "imagenet",
+    weights_dir: Path | None = None,
+    padding: Padding = "replicate",
+) -> Backbone:
+    """The frozen backbone with its weights.
+
+    ImageNet weights are looked for in this order: `weights_dir`/<name>.pth (default: the folder named by the
+    environment variable SSN_WEIGHTS_DIR), torchvision's own cache, torchvision's download.
+
+    Args:
+        name: one of :data:`ssn_core.recipes.BACKBONES`.
+        weights: "imagenet", or "random" (for tests and speed measurement; never chosen for you).
+
+    Raises:
+        WeightsError: no weights found, or a file that is damaged or of another network.
+        SettingError: unknown name.
+    """
+    _check_name(name)
+    if weights == "random":
+        generator = torch.random.fork_rng(devices=[])
+        with generator:
+            torch.manual_seed(0)
+            state = getattr(torchvision.models, name)(weights=None).state_dict()
+        return Backbone(name, state, padding=padding, source="random numbers (seed 0)")
+    if weights != "imagenet":
+        raise SettingError("Unknown backbone weights", value=weights, expected="imagenet or random")
+    if weights_dir is None and os.environ.get("SSN_WEIGHTS_DIR"):
+        weights_dir = Path(os.environ["SSN_WEIGHTS_DIR"])
+    cache = Path(torch.hub.get_dir()) / "checkpoints" / _WEIGHTS[name].url.rsplit("/", 1)[-1]
+    places = [*([weights_dir / f"{name}.pth"] if weights_dir else []), cache]
+    for place in places:
+        if place.is_file():
+            return Backbone(name, _read_state(place), padding=padding, source=str(place))
+    try:
+        state = _WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
+    except Exception as error:  # noqa: BLE001  # whatever the network raises, the answer for the user is the same
+        looked = [*map(str, places), "torchvision's download"]
+        raise WeightsError(
+            f"No ImageNet weights for {name} were found",
+            value=" | ".join(looked),
+            expected=f"a file {name}.pth, torchvision's IMAGENET1K_V1 state dict",
+            action="Copy the file into a folder, set SSN_WEIGHTS_DIR to that folder and start again; "
+            f"the download failed with: {error}",
+        ) from error
+    return Backbone(name, state, padding=padding, source="torchvision's download")
+
+
+def _check_name(name: str) -> None:
+    if name not in BACKBONES:
+        raise SettingError("Unknown backbone", value=name, expected="one of " + ", ".join(BACKBONES))
+
+
+def _rename(key: str) -> str:
+    return key.replace("conv1.", "stem.0.", 1) if key.startswith("conv1.") else (
+        key.replace("bn1.", "stem.1.", 1) if key.startswith("bn1.") else key
+    )
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(
+            "The weights file cannot be read", value=str(path), expected="a state dict saved with torch.save"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(
+            "The weights file holds something else", value=str(path), expected="a state dict: names to tensors"
+        )
+    return state
+
+
+def _hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values up to layer3: the same weights give the same hash from any file."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        if key.endswith("num_batches_tracked"):
+            continue
+        value = state[key].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{key}{tuple(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
