@@ -72,10 +72,6 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.padding != (0, 0):
                 module.padding_mode = padding
-        # Re-made so that the padding of each convolution follows its new mode.
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                module._reversed_padding_repeated_twice = [p for p in reversed(module.padding) for _ in range(2)]  # type: ignore[union-attr]
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)

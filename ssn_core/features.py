@@ -1,0 +1,128 @@
+"""Cached taps: the frozen backbone sees each image once, not once per epoch.
+
+One file per image under a folder named after what the taps depend on (backbone, its weights' hash, padding, image
+size), float16, written beside its final name and renamed. Reading is a memory map, so a data set larger than memory
+costs page cache, not memory.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssn_core.backbone import Backbone, tap_sizes
+from ssn_core.imaging import load_rgb
+
+Progress = Callable[[int, int], None]  # done, total
+
+
+@dataclass(frozen=True)
+class TapCache:
+    """Where the taps of images are kept.
+
+    Args:
+        root: folder of all caches.
+        backbone: whose taps.
+        image_size: (H, W) the images are resized to.
+    """
+
+    root: Path
+    backbone: Backbone
+    image_size: tuple[int, int]
+
+    @property
+    def folder(self) -> Path:
+        """The folder for this backbone, weights, padding and size."""
+        height, width = self.image_size
+        b = self.backbone
+        return self.root / f"{b.name}-{b.weights_hash[:16]}-{b.padding}-{height}x{width}"
+
+    def path(self, key: str) -> Path:
+        """The file for the image with this key (the SHA-256 of its bytes)."""
+        return self.folder / key[:2] / f"{key}.npy"
+
+    def fill(
+        self, images: Sequence[tuple[str, Path]], *, device: torch.device, progress: Progress | None = None
+    ) -> None:
+        """Compute what is missing.
+
+        Args:
+            images: (key, file) pairs.
+            progress: called with (done, total) after each batch; may raise to stop, what is done stays.
+        """
+        missing = [(key, path) for key, path in dict(images).items() if not self.path(key).exists()]
+        done = len(images) - len(missing)
+        if progress:
+            progress(done, len(images))
+        self.backbone.to(device)
+        for batch in load_batches(missing, self.image_size):
+            tap2, tap3 = extract(self.backbone, batch.pixels, device)
+            for index, key in enumerate(batch.keys):
+                flat = torch.cat((tap2[index].flatten(), tap3[index].flatten())).to("cpu", torch.float16)
+                _write_atomically(self.path(key), flat.numpy())
+            done += len(batch.keys)
+            if progress:
+                progress(done, len(images))
+
+    def read(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Taps of some images, float32 on the CPU: (B, C2, h2, w2) and (B, C3, h3, w3)."""
+        (h2, w2), (h3, w3) = tap_sizes(self.image_size)
+        c2, c3 = self.backbone.tap_channels
+        flat = torch.from_numpy(np.stack([np.load(self.path(key), mmap_mode="r", allow_pickle=False) for key in keys]))
+        tap2, tap3 = flat.split((c2 * h2 * w2, c3 * h3 * w3), dim=1)
+        return tap2.float().view(-1, c2, h2, w2), tap3.float().view(-1, c3, h3, w3)
+
+
+@dataclass(frozen=True)
+class PixelBatch:
+    """Some decoded images."""
+
+    keys: tuple[str, ...]
+    pixels: Tensor  # (B, 3, H, W) uint8
+
+
+def load_batches(images: Sequence[tuple[str, Path]], image_size: tuple[int, int]) -> Iterator[PixelBatch]:
+    """Decode and resize images in threads, a few batches ahead of the network.
+
+    Raises:
+        ImageError: a file that is no longer readable.
+    """
+    # About 4 megapixels a batch keeps the first layers' activations near 300 MB in float32.
+    size = max(1, min(32, (4 << 20) // math.prod(image_size)))
+    chunks = [images[start : start + size] for start in range(0, len(images), size)]
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+
+        def submit(chunk: Sequence[tuple[str, Path]]) -> list[tuple[str, object]]:
+            return [(key, pool.submit(load_rgb, path, image_size=image_size)) for key, path in chunk]
+
+        waiting = iter(chunks)
+        ahead = [submit(chunk) for chunk in islice(waiting, 2)]
+        while ahead:
+            current = ahead.pop(0)
+            ahead += [submit(chunk) for chunk in islice(waiting, 1)]
+            arrays = np.stack([future.result() for _, future in current])  # type: ignore[attr-defined]
+            yield PixelBatch(tuple(key for key, _ in current), torch.from_numpy(arrays).permute(0, 3, 1, 2))
+
+
+@torch.inference_mode()
+def extract(backbone: Backbone, pixels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Taps of a batch of pixels (B, 3, H, W) uint8, on `device`."""
+    tap2, tap3 = backbone(pixels.to(device, non_blocking=True, memory_format=torch.channels_last))
+    return tap2, tap3
+
+
+def _write_atomically(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    partial.replace(path)
