@@ -46,7 +46,8 @@ class ProjectRow(Base):
     __tablename__ = "projects"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    name_key: Mapped[str] = mapped_column(String(600), unique=True)  # case-folded: "Gear" and "gear" are one name
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     image_height: Mapped[int] = mapped_column(default=256)  # pixels; the network's input size
     image_width: Mapped[int] = mapped_column(default=256)
@@ -59,8 +60,10 @@ class ImageRow(Base):
     __tablename__ = "images"
     __table_args__ = (
         UniqueConstraint("project_id", "sha256"),
+        Index(None, "project_id", "id"),
         Index(None, "project_id", "label", "id"),
         Index(None, "project_id", "group_key"),
+        Index(None, "project_id", "mask_sha256"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
