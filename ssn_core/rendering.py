@@ -136,19 +136,19 @@ def to_display_size(anomaly_map: FloatArray, size: tuple[int, int], *, sigma: fl
 
 
 def outline(mask: NDArray[np.bool_], *, width: int = 1) -> NDArray[np.bool_]:
-    """The inner edge of a mask, bool (H, W): its pixels within `width` pixels (8-connected) of something else.
+    """The outline of a mask, bool (H, W): the pixels outside it that lie within `width` pixels (8-connected) of it.
 
-    A region that touches the frame is closed along the frame.
+    It runs around the outside, because real cracks are three pixels wide: an inner edge would cover them.
     """
     inside = np.asarray(mask, dtype=bool)
-    eroded = ndimage.binary_erosion(inside, structure=np.ones((3, 3), dtype=bool), iterations=max(1, width))
-    return np.asarray(inside & ~eroded, dtype=bool)
+    grown = ndimage.binary_dilation(inside, structure=np.ones((3, 3), dtype=bool), iterations=max(1, width))
+    return np.asarray(grown & ~inside, dtype=bool)
 
 
 def draw_outline(rgb: UInt8Array, mask: NDArray[np.bool_], *, width: int = 2) -> UInt8Array:
-    """A copy of the photo, uint8 (H, W, 3), with the mask's inner edge in white and a thin black line inside it.
+    """A copy of the photo, uint8 (H, W, 3), with a white outline of `width` px around the mask and black around that.
 
-    Black beside white can be seen on any photo and beside any colour of the table.
+    White beside black can be seen on any photo and beside any colour of the table. The masked pixels stay as they are.
 
     Raises:
         ValueError: the mask has another size than the photo.
