@@ -6,10 +6,16 @@ Views use the functions; widgets take their `key=` from :class:`Key`.
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import streamlit as st
+
+if TYPE_CHECKING:
+    from storage.imports import Preview
 
 MAX_NAME = 100  # characters, as the database keeps
 
@@ -28,6 +34,25 @@ class Key(StrEnum):
     # Label
     LABEL_FILTER = "ssn_label_filter"
     LABEL_BOARD = "ssn_label_board"
+    # Data
+    DATA_SOURCE = "ssn_data_source"
+    DATA_FOLDER = "ssn_data_folder"
+    PENDING_IMPORT = "ssn_pending_import"
+    # Train
+    TRAIN_RECIPE = "ssn_train_recipe"
+    TRAIN_BACKBONE = "ssn_train_backbone"
+    TRAIN_NAME = "ssn_train_name"
+    # Review, Evaluate, Inspect; these are completed by a project, model or job number
+    MODEL = "ssn_model"
+    THRESHOLD = "ssn_threshold"
+    REVIEW_FILTER = "ssn_review_filter"
+    REVIEW_ORDER = "ssn_review_order"
+    REVIEW_IMAGE = "ssn_review_image"
+    REVIEW_LIMIT = "ssn_review_limit"
+    INSPECT_JOB = "ssn_inspect_job"
+    INSPECT_TABLE = "ssn_inspect_table"
+    INSPECT_OPACITY = "ssn_inspect_opacity"
+    UPLOAD_ROUND = "ssn_upload_round"
 
 
 def session_id() -> str:
@@ -67,3 +92,70 @@ def clean_name(name: str) -> str:
     """A name as it is stored: printable, single spaces, at most 100 characters."""
     printable = "".join(c if c.isprintable() else " " for c in name)
     return " ".join(printable.split())[:MAX_NAME].strip()
+
+
+@dataclass(frozen=True)
+class PendingImport:
+    """A source that was looked at and is not imported yet."""
+
+    project_id: int
+    source: Path
+    staged: bool  # uploaded: the folder is ours and goes away after the import
+    preview: Preview
+
+
+def pending_import(project: int) -> PendingImport | None:
+    """What waits to be imported into this project, if anything."""
+    pending = st.session_state.get(Key.PENDING_IMPORT)
+    return pending if pending is not None and pending.project_id == project else None
+
+
+def set_pending_import(pending: PendingImport | None) -> None:
+    """Keep what was found until it is imported or put away (None)."""
+    st.session_state[Key.PENDING_IMPORT] = pending
+
+
+def upload_key(page: str) -> str:
+    """The key of a page's file uploader; it changes when the uploader has been emptied."""
+    return f"{Key.UPLOAD_ROUND}-{page}-{st.session_state.get(f'{Key.UPLOAD_ROUND}-{page}', 0)}"
+
+
+def clear_upload(page: str) -> None:
+    """Empty a page's file uploader at the next run: a new key is a new, empty widget."""
+    key = f"{Key.UPLOAD_ROUND}-{page}"
+    st.session_state[key] = st.session_state.get(key, 0) + 1
+
+
+def model_key(project: int) -> str:
+    """The key of the model selector: a project's own."""
+    return f"{Key.MODEL}-{project}"
+
+
+def threshold_key(model: int) -> str:
+    """The key of the threshold slider: a model's own."""
+    return f"{Key.THRESHOLD}-{model}"
+
+
+def default_threshold(model: int, value: float) -> None:
+    """Give the threshold slider its first value in this session."""
+    st.session_state.setdefault(threshold_key(model), value)
+
+
+def set_threshold(model: int, value: float) -> None:
+    """Move the threshold slider (from a callback: before the slider is drawn)."""
+    st.session_state[threshold_key(model)] = value
+
+
+def inspect_table_key(job: int) -> str:
+    """The key of an inspection's table: a job's own, so that its chosen row is too."""
+    return f"{Key.INSPECT_TABLE}-{job}"
+
+
+def review_image(model: int) -> int | None:
+    """The image under review with this model; None before one was chosen."""
+    return st.session_state.get(f"{Key.REVIEW_IMAGE}-{model}")
+
+
+def set_review_image(model: int, image: int | None) -> None:
+    """Go to an image in the review of this model."""
+    st.session_state[f"{Key.REVIEW_IMAGE}-{model}"] = image
