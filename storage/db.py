@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -23,9 +24,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from ssn_core.errors import SettingError, SsnError
 from storage.settings import Settings
+from storage.tables import Base
 
 LOCK_TIMEOUT_SECONDS = 30.0
+CHUNK_SIZE = 500  # rows or keys in one statement: well below every database's limit on bound values
 _ADVISORY_LOCK = 0x55_4E_49  # any constant: PostgreSQL's name for "someone is migrating this database"
+T = TypeVar("T")
 _alembic_lock = threading.Lock()  # Alembic's context is global to the process
 
 
@@ -52,6 +56,21 @@ class Database:
     def close(self) -> None:
         """Close the pooled connections (tests, and processes that are about to end)."""
         self.engine.dispose()
+
+
+def insert_for(session: Session, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of this database's dialect, for `.on_conflict_do_nothing()` and `.on_conflict_do_update()`.
+
+    The one place where the dialects are told apart: their statements have the same methods, but no common class.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def chunks(items: Sequence[T], size: int = CHUNK_SIZE) -> Iterable[Sequence[T]]:
+    """Pieces of at most `size` items: so many rows or keys fit one statement."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def connect(settings: Settings) -> Database:
@@ -84,7 +103,7 @@ def connect(settings: Settings) -> Database:
 def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: DBAPIConnection, _record: Any) -> None:
-        connection.isolation_level = None  # type: ignore[attr-defined]  # we emit BEGIN ourselves, below
+        connection.isolation_level = None  # we emit BEGIN ourselves, below
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={int(LOCK_TIMEOUT_SECONDS * 1000)}")
         _use_wal(cursor)

@@ -5,16 +5,21 @@ SSN_TEST_POSTGRESQL_URL (a database that the tests may empty) runs every test of
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from storage import projects
 from storage.db import Database, connect
 from storage.settings import Settings
+from storage.tables import ImageRow
 
 POSTGRESQL_URL = os.environ.get("SSN_TEST_POSTGRESQL_URL", "")
 
@@ -53,3 +58,39 @@ def db(settings: Settings) -> Iterator[Database]:
     database = connect(settings)
     yield database
     database.close()
+
+
+@pytest.fixture
+def project(db: Database) -> int:
+    """An empty project's number."""
+    return projects.create(db, name="Gears").id
+
+
+@pytest.fixture
+def add_images(db: Database, project: int) -> Callable[..., list[int]]:
+    """Puts rows of images without files into a project: `add_images(3)` or `add_images(2, group_key="a")`."""
+    counter = itertools.count()
+
+    def add(n: int, *, project_id: int = project, **columns: Any) -> list[int]:
+        rows = [
+            ImageRow(
+                **{
+                    "project_id": project_id,
+                    "sha256": hashlib.sha256(str(number).encode()).hexdigest(),
+                    "name": f"image {number}.png",
+                    "extension": ".png",
+                    "width": 40,
+                    "height": 30,
+                    "n_bytes": 1000 + number,
+                    "group_key": f"group {number}",
+                    "part": "train",
+                    **columns,
+                }
+            )
+            for number in itertools.islice(counter, n)
+        ]
+        with db.write() as session:
+            session.add_all(rows)
+        return [row.id for row in rows]
+
+    return add
