@@ -96,7 +96,11 @@ def connect(settings: Settings) -> Database:
     engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
     if engine.dialect.name == "sqlite":
         _configure_sqlite(engine)
-    upgrade(engine)
+    try:
+        upgrade(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return Database(engine=engine, data_dir=settings.data_dir)
 
 

@@ -29,6 +29,14 @@ def settings_for(data_dir: Path) -> Settings:
     return Settings(data_dir=data_dir, database_url=POSTGRESQL_URL, weights_dir=None)
 
 
+def _empty_postgresql() -> None:
+    engine = create_engine(POSTGRESQL_URL)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a migrated, empty database, made once and copied for each test."""
@@ -39,16 +47,20 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def blank(tmp_path: Path) -> Settings:
+    """Settings of an installation that was never started: no data folder, no tables."""
+    if POSTGRESQL_URL:
+        _empty_postgresql()
+    return settings_for(tmp_path / "new")
+
+
+@pytest.fixture
 def settings(migrated: Path, tmp_path: Path) -> Settings:
     """Settings whose data folder holds an empty, migrated database."""
     data_dir = tmp_path / "data"
     shutil.copytree(migrated, data_dir)
     if POSTGRESQL_URL:
-        engine = create_engine(POSTGRESQL_URL)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
+        _empty_postgresql()
     return settings_for(data_dir)
 
 

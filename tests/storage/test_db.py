@@ -27,7 +27,7 @@ from pathlib import Path
 from storage.db import connect
 from storage.settings import Settings
 time.sleep(max(0.0, float(sys.argv[2]) - time.time()))
-connect(Settings(data_dir=Path(sys.argv[1]), database_url="")).close()
+connect(Settings(data_dir=Path(sys.argv[1]), database_url=sys.argv[3])).close()
 """
 
 
@@ -56,11 +56,11 @@ def test_sqlite_runs_in_wal_mode_with_foreign_keys_and_a_busy_timeout(db: Databa
     assert found == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 30_000, "synchronous": 2}
 
 
-def test_processes_that_open_a_new_data_folder_at_the_same_moment_all_succeed(tmp_path: Path) -> None:
+def test_processes_that_open_a_new_data_folder_at_the_same_moment_all_succeed(blank: Settings) -> None:
     start = str(time.time() + 1.5)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", CONNECT, str(tmp_path / "new"), start],
+            [sys.executable, "-W", "error", "-c", CONNECT, str(blank.data_dir), start, blank.database_url],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -70,15 +70,14 @@ def test_processes_that_open_a_new_data_folder_at_the_same_moment_all_succeed(tm
     ]
     outputs = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 5, "\n".join(outputs)
-    database = connect(Settings(data_dir=tmp_path / "new", database_url=""))
+    database = connect(blank)
     assert "label_events" in inspect(database.engine).get_table_names()
     database.close()
 
 
-def test_threads_that_connect_at_the_same_moment_all_succeed(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "new", database_url="")
+def test_threads_that_connect_at_the_same_moment_all_succeed(blank: Settings) -> None:
     with ThreadPoolExecutor(4) as pool:
-        for database in pool.map(lambda _: connect(settings), range(8)):
+        for database in pool.map(lambda _: connect(blank), range(8)):
             database.close()
 
 
