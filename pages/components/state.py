@@ -48,7 +48,8 @@ class Key(StrEnum):
     REVIEW_FILTER = "ssn_review_filter"
     REVIEW_ORDER = "ssn_review_order"
     REVIEW_IMAGE = "ssn_review_image"
-    REVIEW_LIMIT = "ssn_review_limit"
+    REVIEW_LIST = "ssn_review_list"
+    REVIEW_STRIP = "ssn_review_strip"
     INSPECT_JOB = "ssn_inspect_job"
     INSPECT_TABLE = "ssn_inspect_table"
     INSPECT_OPACITY = "ssn_inspect_opacity"
@@ -159,3 +160,41 @@ def review_image(model: int) -> int | None:
 def set_review_image(model: int, image: int | None) -> None:
     """Go to an image in the review of this model."""
     st.session_state[f"{Key.REVIEW_IMAGE}-{model}"] = image
+
+
+@dataclass(frozen=True)
+class ReviewEntry:
+    """One image of a review's worklist, with its score at that time."""
+
+    image_id: int
+    score: float
+    role: str  # train | calibration | test | out_of_fold | unseen
+
+
+def worklist(question: tuple[object, ...]) -> list[ReviewEntry] | None:
+    """The worklist kept for this question (model, filter, order ...), or None when another one was asked last."""
+    asked, entries = st.session_state.get(Key.REVIEW_LIST, (None, []))
+    return entries if asked == question else None
+
+
+def keep_worklist(question: tuple[object, ...], entries: list[ReviewEntry]) -> list[ReviewEntry]:
+    """Keep a worklist while the inspector goes through it."""
+    st.session_state[Key.REVIEW_LIST] = (question, entries)
+    return entries
+
+
+def forget_worklist() -> None:
+    """Look the worklist up again at the next run."""
+    st.session_state.pop(Key.REVIEW_LIST, None)
+
+
+def review_strip_key(model: int) -> str:
+    """The key of the thumbnail strip: a model's own."""
+    return f"{Key.REVIEW_STRIP}-{model}"
+
+
+def take_review_pick(model: int) -> None:
+    """Go to the image just chosen in the strip (from its callback)."""
+    picked = (st.session_state.get(review_strip_key(model)) or {}).get("pick")
+    if isinstance(picked, int):
+        set_review_image(model, picked)
