@@ -22,6 +22,7 @@ from ssn_core.recipes import BACKBONES, Padding
 WeightsSource = Literal["imagenet", "random"]
 
 TAP_CHANNELS: dict[str, tuple[int, int]] = {"resnet18": (128, 256), "wide_resnet50_2": (512, 1024)}
+_STEM = {"conv1": "stem.0", "bn1": "stem.1"}  # torchvision's names to ours
 _STAGES = ("conv1", "bn1", "layer1", "layer2", "layer3")
 # ImageNet statistics of torchvision's weights, RGB in [0, 1].
 _MEAN = (0.485, 0.456, 0.406)
@@ -56,12 +57,17 @@ class Backbone(nn.Module):
         self.name = name
         self.padding = padding
         self.source = source
-        network = getattr(torchvision.models, name)(weights=None)
+        with torch.device("meta"):  # no time, memory or random numbers for values that are replaced at once
+            network = getattr(torchvision.models, name)(weights=None)
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         self.layer1, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
-        renamed = {_rename(key): value for key, value in state.items() if key.split(".")[0] in _STAGES}
+        renamed = {
+            _rename(key): value.float() if value.is_floating_point() else value
+            for key, value in state.items()
+            if key.split(".")[0] in _STAGES
+        }
         try:
-            self.load_state_dict(renamed, strict=True)
+            self.load_state_dict(renamed, strict=True, assign=True)
         except RuntimeError as error:
             raise WeightsError(
                 f"The weights from {source} do not fit {name}",
@@ -134,8 +140,7 @@ def load_backbone(
     """
     _check_name(name)
     if weights == "random":
-        generator = torch.random.fork_rng(devices=[])
-        with generator:
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             state = getattr(torchvision.models, name)(weights=None).state_dict()
         return Backbone(name, state, padding=padding, source="random numbers (seed 0)")
@@ -168,9 +173,8 @@ def _check_name(name: str) -> None:
 
 
 def _rename(key: str) -> str:
-    return key.replace("conv1.", "stem.0.", 1) if key.startswith("conv1.") else (
-        key.replace("bn1.", "stem.1.", 1) if key.startswith("bn1.") else key
-    )
+    stage, _, rest = key.partition(".")
+    return f"{_STEM.get(stage, stage)}.{rest}"
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ssn_core.backbone import Backbone, tap_sizes
+from ssn_core.errors import ImageError
 from ssn_core.imaging import load_rgb
 
 Progress = Callable[[int, int], None]  # done, total
@@ -90,27 +93,45 @@ class PixelBatch:
     pixels: Tensor  # (B, 3, H, W) uint8
 
 
-def load_batches(images: Sequence[tuple[str, Path]], image_size: tuple[int, int]) -> Iterator[PixelBatch]:
-    """Decode and resize images in threads, a few batches ahead of the network.
+def load_batches(
+    images: Sequence[tuple[str, Path]],
+    image_size: tuple[int, int],
+    *,
+    on_error: Callable[[str, ImageError], None] | None = None,
+) -> Iterator[PixelBatch]:
+    """Decode and resize images in threads, two batches ahead of the network.
+
+    Args:
+        images: (key, file) pairs.
+        image_size: (H, W) pixels.
+        on_error: called with (key, error) for a file that cannot be read, which is then left out.
 
     Raises:
-        ImageError: a file that is no longer readable.
+        ImageError: a file that cannot be read, when there is no `on_error`.
     """
     # About 4 megapixels a batch keeps the first layers' activations near 300 MB in float32.
     size = max(1, min(32, (4 << 20) // math.prod(image_size)))
-    chunks = [images[start : start + size] for start in range(0, len(images), size)]
+    chunks = (images[start : start + size] for start in range(0, len(images), size))
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
 
-        def submit(chunk: Sequence[tuple[str, Path]]) -> list[tuple[str, object]]:
+        def submit(chunk: Sequence[tuple[str, Path]]) -> list[tuple[str, Future[NDArray[np.uint8]]]]:
             return [(key, pool.submit(load_rgb, path, image_size=image_size)) for key, path in chunk]
 
-        waiting = iter(chunks)
-        ahead = [submit(chunk) for chunk in islice(waiting, 2)]
+        ahead = deque(submit(chunk) for chunk in islice(chunks, 2))
         while ahead:
-            current = ahead.pop(0)
-            ahead += [submit(chunk) for chunk in islice(waiting, 1)]
-            arrays = np.stack([future.result() for _, future in current])  # type: ignore[attr-defined]
-            yield PixelBatch(tuple(key for key, _ in current), torch.from_numpy(arrays).permute(0, 3, 1, 2))
+            current = ahead.popleft()
+            ahead.extend(submit(chunk) for chunk in islice(chunks, 1))
+            decoded: list[tuple[str, NDArray[np.uint8]]] = []
+            for key, future in current:
+                try:
+                    decoded.append((key, future.result()))
+                except ImageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(key, error)
+            if decoded:
+                pixels = torch.from_numpy(np.stack([array for _, array in decoded])).permute(0, 3, 1, 2)
+                yield PixelBatch(tuple(key for key, _ in decoded), pixels)
 
 
 @torch.inference_mode()
@@ -120,7 +141,7 @@ def extract(backbone: Backbone, pixels: Tensor, device: torch.device) -> tuple[T
     return tap2, tap3
 
 
-def _write_atomically(path: Path, array: np.ndarray) -> None:
+def _write_atomically(path: Path, array: NDArray[np.float16]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with partial.open("wb") as file:

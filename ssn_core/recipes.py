@@ -22,9 +22,9 @@ BACKBONE_TITLES: dict[str, str] = {
     "wide_resnet50_2": "WideResNet50-2 – larger and slower",
 }
 
-# Fewer than these and a classifier has nothing to learn from: balanced batches would repeat single images.
+# Fewer than these leave nothing to measure with: of three bad images, each in turn is held out while two train.
 MIN_GOOD = 4
-MIN_BAD = 2
+MIN_BAD = 3
 
 Padding = Literal["replicate", "zeros"]
 

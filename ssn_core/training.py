@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssn_core.errors import TooFewLabelsError
 from ssn_core.features import TapCache
 from ssn_core.losses import focal_loss
 from ssn_core.model import CamNet
 from ssn_core.noise import add_noise, anomaly_mask
-from ssn_core.recipes import MIN_BAD, MIN_GOOD, Recipe
+from ssn_core.recipes import Recipe
 
 ORIENTATIONS = 4  # none, vertical flip, horizontal flip, both (180 degrees)
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))
@@ -45,25 +44,6 @@ class Example:
 
     key: str
     bad: bool
-
-
-def check_labels(n_good: int, n_bad: int) -> None:
-    """Check that there is enough to learn from.
-
-    Raises:
-        TooFewLabelsError: says how many good and bad images are missing.
-    """
-    missing = [
-        f"{need - have} more {word} image{'s' if need - have > 1 else ''}"
-        for word, have, need in (("good", n_good, MIN_GOOD), ("bad", n_bad, MIN_BAD))
-        if have < need
-    ]
-    if missing:
-        raise TooFewLabelsError(
-            f"Too few labels to train: {n_good} good, {n_bad} bad",
-            expected=f"at least {MIN_GOOD} good and {MIN_BAD} bad",
-            action=f"Label {' and '.join(missing)}, then train",
-        )
 
 
 class BalancedSampler:
@@ -107,12 +87,12 @@ class Trainer:
         device: where to train.
 
     Raises:
-        TooFewLabelsError: fewer good or bad images than there is anything to learn from.
+        ValueError: a class is missing; see :func:`ssn_core.dataset.check_labels`.
     """
 
     def __init__(self, recipe: Recipe, examples: Sequence[Example], taps: TapCache, device: torch.device) -> None:
-        n_bad = sum(example.bad for example in examples)
-        check_labels(len(examples) - n_bad, n_bad)
+        if len({example.bad for example in examples}) < 2:
+            raise ValueError("Training needs good and bad examples; callers check the numbers first")
         self.recipe, self.examples, self.taps, self.device = recipe, list(examples), taps, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)

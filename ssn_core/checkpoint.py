@@ -1,0 +1,176 @@
+"""A model is a folder: `weights.safetensors` and `model.json`.
+
+It is written beside its final name and renamed, so a folder that exists is whole. Loading is strict and nothing is
+unpickled. The frozen backbone is not in it: model.json holds its weights' hash, and loading insists on the same weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torchvision
+from torch import Tensor
+
+import ssn_core
+from ssn_core.backbone import Backbone, WeightsSource, load_backbone
+from ssn_core.calibration import Calibration
+from ssn_core.errors import ModelFolderError, SsnError
+from ssn_core.model import CamNet
+from ssn_core.recipes import Recipe, get_recipe
+
+SCHEMA_VERSION = 1
+_WEIGHTS, _CARD = "weights.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model in memory.
+
+    Args:
+        recipe: all settings it was trained with.
+        net: its trained part, in eval mode.
+        backbone_hash: SHA-256 of the backbone's weights (:class:`ssn_core.backbone.Backbone`).
+        backbone_weights: "imagenet" or "random".
+        calibration: threshold and colour scale.
+        data: the training data: one entry an image with its hash, label and role.
+        figures: what was measured, on held-out images only, as in the evaluation.
+    """
+
+    recipe: Recipe
+    net: CamNet
+    backbone_hash: str
+    backbone_weights: WeightsSource
+    calibration: Calibration
+    data: list[dict[str, Any]]
+    figures: dict[str, Any]
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write a model folder, whole or not at all.
+
+    Raises:
+        ModelFolderError: the folder exists already.
+    """
+    if folder.exists():
+        raise ModelFolderError("The model folder exists already", value=str(folder), action="Choose another name")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        state = {key: value.detach().cpu().contiguous() for key, value in model.net.state_dict().items()}
+        safetensors.torch.save_file(state, partial / _WEIGHTS)
+        (partial / _CARD).write_text(json.dumps(_card(model), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _card(model: Model) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe": model.recipe.name,
+        "settings": {k: v for k, v in model.recipe.settings().items() if k not in ("name", "title", "description")},
+        "backbone": {"weights": model.backbone_weights, "sha256": model.backbone_hash},
+        "calibration": dataclasses.asdict(model.calibration),
+        "figures": model.figures,
+        "data": model.data,
+        "versions": {
+            "ssn_core": ssn_core.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+    }
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """model.json of a model folder, checked for its schema version.
+
+    Raises:
+        ModelFolderError: not a model folder, damaged, or of another version.
+    """
+    path = folder / _CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFolderError(
+            "This is not a model folder", value=str(folder), expected=f"a folder with {_CARD} and {_WEIGHTS}"
+        ) from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelFolderError("model.json is damaged", value=str(path), action="Train the model again") from error
+    if not isinstance(card, dict) or card.get("schema_version") != SCHEMA_VERSION:
+        found = card.get("schema_version") if isinstance(card, dict) else type(card).__name__
+        raise ModelFolderError(
+            "model.json is of another version",
+            value=found,
+            expected=f"schema_version {SCHEMA_VERSION}",
+            action="Open it with the version that wrote it, or train the model again",
+        )
+    return card
+
+
+def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model, Backbone]:
+    """A model and its backbone, both in eval mode on the CPU.
+
+    Raises:
+        ModelFolderError: damaged, incomplete, of another version, or trained on another backbone's weights.
+        WeightsError: the backbone's weights cannot be found.
+    """
+    card = read_card(folder)
+    try:
+        recipe = get_recipe(card["recipe"]).with_settings(card["settings"])
+        calibration = Calibration(**card["calibration"])
+        source: WeightsSource = card["backbone"]["weights"]
+        expected_hash: str = card["backbone"]["sha256"]
+        data, figures = list(card["data"]), dict(card["figures"])
+    except (KeyError, TypeError, SsnError) as error:
+        raise ModelFolderError(
+            "model.json does not describe a model of this version",
+            value=str(error),
+            action="Open it with the version that wrote it, or train the model again",
+        ) from error
+    net = CamNet(recipe)
+    _load_strictly(net, _read_tensors(folder / _WEIGHTS), folder)
+    backbone = load_backbone(recipe.backbone, weights=source, weights_dir=weights_dir, padding=recipe.padding)
+    if backbone.weights_hash != expected_hash:
+        raise ModelFolderError(
+            "The model was trained on other backbone weights",
+            value=f"{backbone.source}, SHA-256 {backbone.weights_hash[:16]}...",
+            expected=f"{recipe.backbone} with SHA-256 {expected_hash[:16]}...",
+            action="Put those weights where SSN_WEIGHTS_DIR points, or train the model again",
+        )
+    return Model(recipe, net.eval(), expected_hash, source, calibration, data, figures), backbone
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelFolderError(
+            "The weights of the model cannot be read", value=str(path), action="Train the model again"
+        ) from error
+
+
+def _load_strictly(net: CamNet, state: Mapping[str, Tensor], folder: Path) -> None:
+    try:
+        net.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ModelFolderError(
+            "The weights do not fit the network that model.json describes",
+            value=str(folder),
+            expected=str(error).splitlines()[-1].strip(),
+        ) from error

@@ -1,0 +1,369 @@
+"""The command line: train, predict, cross-validate and inspect models without a database or a web page."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ssn_core.errors import LayoutError, SettingError, SsnError
+from ssn_core.recipes import BACKBONES, DEFAULT_RECIPE, RECIPES, Recipe, get_recipe
+from ssn_core.sources import SourceItem, scan
+
+_messages = Console(stderr=True, highlight=False, markup=False)
+
+
+class BarReporter:
+    """Shows progress as one bar for each phase."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def progress(self, phase: str, done: int, total: int, **metrics: str | float) -> None:
+        """Move the phase's bar, and show the loss beside it."""
+        if phase not in self._tasks:
+            self._tasks[phase] = self._progress.add_task(phase, total=total or None, note="")
+        loss = metrics.get("loss")
+        note = f"epoch {metrics.get('epoch')} of {metrics.get('epochs')}, loss {loss:.4f}" if loss is not None else ""
+        self._progress.update(self._tasks[phase], completed=done, total=total or None, note=note)
+
+    def point(self, series: str, step: int, value: float) -> None:
+        """Loss curves are for pages; the bar shows the newest value."""
+
+
+@contextmanager
+def _bars() -> Iterator[BarReporter]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=_messages) as progress:
+        yield BarReporter(progress)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 = done, 1 = an error that was explained, 2 = wrong usage)."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except SsnError as error:
+        _messages.print(f"Error: {error}", style="bold red", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        _messages.print("Stopped.")
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="python -m ssn_core", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a model on a folder or a CSV", allow_abbrev=False)
+    _add_data(train)
+    _add_recipe(train)
+    train.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR", help="folder to write the model to")
+    train.set_defaults(run=_train)
+
+    predict = commands.add_parser("predict", help="score images with a model", allow_abbrev=False)
+    predict.add_argument("model", type=Path, metavar="MODEL_DIR")
+    predict.add_argument("images", type=Path, metavar="IMAGES", help="an image, a folder or a CSV")
+    predict.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of scores to write")
+    predict.add_argument("--overlays", type=Path, metavar="DIR", help="folder for images with the map laid over them")
+    predict.add_argument("--threshold", type=float, help="score from which an image is bad (default: the model's)")
+    predict.set_defaults(run=_predict)
+
+    crossval = commands.add_parser(
+        "crossval", help="measure a recipe by grouped cross-validation", allow_abbrev=False
+    )
+    _add_data(crossval)
+    _add_recipe(crossval)
+    crossval.add_argument("--fold-column", metavar="NAME", help="column of the CSV that names each image's fold")
+    crossval.add_argument(
+        "--choose-q",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="Q",
+        help="pooling fractions to choose from, for each fold on its training folds alone",
+    )
+    crossval.add_argument("--out", type=Path, required=True, metavar="JSON", help="report to write")
+    crossval.set_defaults(run=_crossval)
+
+    info = commands.add_parser("info", help="describe a model folder", allow_abbrev=False)
+    info.add_argument("model", type=Path, metavar="MODEL_DIR")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a folder (MVTec AD, KSDD2, KolektorSDD, good/bad folders) or a CSV: image,label[,mask,group,split,fold]",
+    )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep backbone features here between runs")
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", default=DEFAULT_RECIPE, help=f"{', '.join(RECIPES)} (default: {DEFAULT_RECIPE})")
+    parser.add_argument("--backbone", help=f"{', '.join(BACKBONES)} (default: the recipe's)")
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        help="imagenet, or random (for tests and speed measurement only; default: imagenet)",
+    )
+    parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (default: the recipe's)")
+    parser.add_argument("--epochs", type=int, help="0 = automatic (default: the recipe's)")
+    parser.add_argument("--seed", type=int, help="of all random numbers (default: 0)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="any other setting of the recipe, such as pooling_fraction=0.05; can be repeated",
+    )
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    settings: dict[str, Any] = {}
+    for entry in options.settings:
+        name, equals, text = entry.partition("=")
+        if not equals:
+            raise SettingError("A setting has no value", value=entry, expected="NAME=VALUE")
+        settings[name] = _value(text)
+    for name in ("backbone", "image_size", "epochs", "seed"):
+        if getattr(options, name) is not None:
+            settings[name] = getattr(options, name)
+    return get_recipe(options.recipe).with_settings(settings)
+
+
+def _value(text: str) -> Any:
+    """A setting's value: a JSON number, boolean or list, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# The commands import torch only when they run, so that --help and wrong settings answer at once.
+
+
+def _load_labelled(options: argparse.Namespace, reporter: BarReporter, *, fold_column: str | None = None) -> list[Any]:
+    from ssn_core.dataset import from_sources
+
+    found = scan(options.data) if fold_column is None else scan(options.data, fold_column=fold_column)
+    for problem in (*found.problems, *(f"{name}: {reason}" for name, reason in found.ignored)):
+        _messages.print(f"Note: {problem}", soft_wrap=True)
+    images = from_sources(
+        found.items,
+        on_reject=lambda name, reason: _messages.print(f"Left out {name}: {reason}", soft_wrap=True),
+        progress=lambda done, total: reporter.progress("Checking files", done, total),
+    )
+    labelled = [image for image in images if image.bad is not None]
+    bad = sum(bool(image.bad) for image in labelled)
+    _messages.print(
+        f"{found.title}: {len(images)} different images, {len(labelled) - bad} good, {bad} bad, "
+        f"{len(images) - len(labelled)} without a label"
+    )
+    return labelled
+
+
+@contextmanager
+def _cache_root(options: argparse.Namespace) -> Iterator[Path]:
+    if options.cache is not None:
+        yield options.cache
+        return
+    with tempfile.TemporaryDirectory(prefix="ssn-taps-") as folder:
+        yield Path(folder)
+
+
+def _train(options: argparse.Namespace) -> None:
+    recipe = _recipe(options)
+    if options.out.exists():
+        raise SettingError("--out exists already", value=str(options.out), expected="a folder that does not exist yet")
+
+    import dataclasses
+
+    from ssn_core.backbone import load_backbone
+    from ssn_core.checkpoint import save_model
+    from ssn_core.features import TapCache
+    from ssn_core.inference import best_device
+    from ssn_core.pipeline import train_model
+    from ssn_core.splits import part_for
+
+    backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
+    with _bars() as reporter, _cache_root(options) as cache:
+        images = [
+            dataclasses.replace(image, part=part_for(image.group, image.part))
+            for image in _load_labelled(options, reporter)
+        ]
+        trained = train_model(
+            recipe,
+            images,
+            TapCache(cache, backbone, recipe.image_size),
+            weights=options.weights,
+            device=best_device(),
+            reporter=reporter,
+        )
+    save_model(trained.model, options.out)
+    _messages.print(f"Model written to {options.out}")
+    _print_card(options.out)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from ssn_core.checkpoint import load_model
+    from ssn_core.imaging import decode
+    from ssn_core.inference import best_device, score_files
+    from ssn_core.rendering import overlay, png_bytes
+
+    items = _items_to_score(options.images)
+    model, backbone = load_model(options.model)
+    calibration = model.calibration
+    threshold = calibration.threshold if options.threshold is None else options.threshold
+    device = best_device()
+    errors: dict[str, str] = {}
+    rows: dict[str, tuple[float, str]] = {}
+    paths = {item.name: item.path for item in items}
+    with _bars() as reporter:
+        scored = score_files(
+            backbone,
+            model.net.to(device),
+            list(paths.items()),
+            image_size=model.recipe.image_size,
+            device=device,
+            on_error=lambda name, error: errors.update({name: str(error)}),
+        )
+        for done, result in enumerate(scored, start=1):
+            rows[result.key] = (result.score, "bad" if result.score >= threshold else "good")
+            if options.overlays is not None:
+                photo = np.asarray(decode(paths[result.key]).rgb)
+                # The blur is set in pixels of the network's input; the photo may be larger.
+                sigma = model.recipe.map_sigma * photo.shape[0] / model.recipe.image_size[0]
+                picture = overlay(
+                    photo, result.cam, low=calibration.scale_low, high=calibration.scale_high, sigma=sigma
+                )
+                _write(options.overlays / f"{result.key}.png", png_bytes(picture))
+            reporter.progress("Scoring", done + len(errors), len(items))
+    _write_scores(options.out, items, rows, errors, threshold)
+    bad = sum(verdict == "bad" for _, verdict in rows.values())
+    _messages.print(
+        f"{options.out}: {len(rows) - bad} good, {bad} bad, {len(errors)} unreadable, threshold {threshold:.4g}"
+    )
+
+
+def _items_to_score(path: Path) -> list[SourceItem]:
+    if path.is_file() and path.suffix.lower() != ".csv":
+        return [SourceItem(name=path.name, path=path, label=None, mask=None, group=None, split=None, fold=None)]
+    found = scan(path)
+    if not found.items:
+        raise LayoutError("There are no images here", value=str(path), expected="an image, a folder or a CSV")
+    return list(found.items)
+
+
+def _write_scores(
+    out: Path,
+    items: Sequence[SourceItem],
+    rows: dict[str, tuple[float, str]],
+    errors: dict[str, str],
+    threshold: float,
+) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.tmp")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("image", "score", "verdict", "threshold", "error"))
+        for item in items:
+            score, verdict = rows.get(item.name, ("", ""))
+            table.writerow((item.name, score, verdict, threshold, errors.get(item.name, "")))
+    partial.replace(out)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def _crossval(options: argparse.Namespace) -> None:
+    recipe = _recipe(options)
+    for q in options.choose_q:
+        recipe.with_settings({"pooling_fraction": q})  # refuses a value out of range before hours of work
+
+    from ssn_core.backbone import load_backbone
+    from ssn_core.crossval import assign_folds, cross_validate
+    from ssn_core.features import TapCache
+    from ssn_core.inference import best_device
+
+    backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
+    with _bars() as reporter, _cache_root(options) as cache:
+        images = _load_labelled(options, reporter, fold_column=options.fold_column)
+        report = cross_validate(
+            recipe,
+            images,
+            TapCache(cache, backbone, recipe.image_size),
+            folds=assign_folds(images, from_data=options.fold_column is not None),
+            pooling_fractions=options.choose_q,
+            device=best_device(),
+            reporter=reporter,
+        )
+    report["settings"]["weights"] = options.weights
+    report["command"] = "python -m ssn_core " + " ".join(sys.argv[1:])
+    _write(options.out, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+    pooled = report["pooled"]
+    figures = ", ".join(
+        f"{title} {'n/a' if pooled[name] is None else format(pooled[name], '.4f')}" for name, title in _TITLES.items()
+    )
+    _messages.print(f"{figures}; {pooled['n_good']} good, {pooled['n_bad']} bad; {report['seconds']} s")
+
+
+_TITLES = {"i_auroc": "I-AUROC", "ap_det": "AP-det", "p_auroc": "P-AUROC", "ap_loc": "AP-loc", "aupro": "AUPRO"}
+
+
+def _info(options: argparse.Namespace) -> None:
+    _print_card(options.model)
+
+
+def _print_card(folder: Path) -> None:
+    from ssn_core.checkpoint import read_card
+
+    card = read_card(folder)
+    labels = [entry["label"] for entry in card["data"]]
+    figures, calibration = card["figures"], card["calibration"]
+    lines = {
+        "Model": str(folder),
+        "Created": card["created"],
+        "Recipe": card["recipe"],
+        "Backbone": f"{card['settings']['backbone']}, {card['backbone']['weights']} weights, "
+        f"SHA-256 {card['backbone']['sha256'][:16]}...",
+        "Image size": " x ".join(map(str, card["settings"]["image_size"])) + " pixels (H x W)",
+        "Training data": f"{labels.count('good')} good, {labels.count('bad')} bad images",
+        "Threshold": f"{calibration['threshold']:.4g} ({calibration['source']}: {calibration['n_good']} good, "
+        f"{calibration['n_bad']} bad)",
+        "Measured on": f"{figures['held_out']}: {figures['n_good']} good, {figures['n_bad']} bad, "
+        f"{figures['n_masks']} masks",
+        **{
+            title: "n/a" if figures[name] is None else f"{figures[name]:.4f}" for name, title in _TITLES.items()
+        },
+    }
+    for title, value in lines.items():
+        print(f"{title + ':':<15} {value}")

@@ -1,0 +1,176 @@
+"""Grouped cross-validation: honest figures for all labelled images, each scored by a network that never saw its group.
+
+Settings that are to be chosen (here the pooling fraction q) are chosen inside: for each outer fold, on its training
+folds alone, so the left-out fold takes no part in any choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssn_core import metrics
+from ssn_core.dataset import LabelledImage, check_labels, deal_folds
+from ssn_core.errors import LayoutError, SettingError, SsnError
+from ssn_core.evaluation import measure
+from ssn_core.features import TapCache
+from ssn_core.inference import Scored, device_title, score_cached
+from ssn_core.pipeline import N_FOLDS, fill_taps, fit
+from ssn_core.recipes import Recipe
+from ssn_core.reporting import Reporter
+
+
+def assign_folds(images: Sequence[LabelledImage], *, from_data: bool) -> dict[str, str]:
+    """key -> fold name: those of the data set, or dealt by group.
+
+    Raises:
+        LayoutError: an image without a fold, a group on both sides of a fold, or fewer than two folds.
+    """
+    if not from_data:
+        return {key: str(fold) for key, fold in deal_folds(images, N_FOLDS).items()}
+    folds: dict[str, str] = {}
+    of_group: dict[str, str] = {}
+    for image in images:
+        if not image.fold:
+            raise LayoutError("An image has no fold", value=str(image.path), expected="a fold in every labelled row")
+        first = of_group.setdefault(image.group, image.fold)
+        if first != image.fold:
+            raise LayoutError(
+                "A group of images is in two folds, which would leak",
+                value=image.group,
+                expected=f"one fold, not {first} and {image.fold}",
+                action="Correct the fold column, or leave --fold-column out",
+            )
+        folds[image.key] = image.fold
+    if len(set(folds.values())) < 2:
+        raise LayoutError("There is only one fold", expected="at least two")
+    return folds
+
+
+def cross_validate(
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    taps: TapCache,
+    *,
+    folds: dict[str, str],
+    pooling_fractions: Sequence[float] = (),
+    device: torch.device,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Cross-validate a recipe.
+
+    Args:
+        images: labelled images.
+        folds: key -> fold name (:func:`assign_folds`).
+        pooling_fractions: candidates for q, chosen per fold on its training folds; empty = the recipe's own.
+
+    Returns:
+        `pooled` and `folds` (figures, counts and seconds each), `scores` by image, `seconds`, `device`, `settings`.
+
+    Raises:
+        TooFewLabelsError: too few good or bad images.
+        SettingError: candidates were given, but two training folds are needed to choose between them.
+    """
+    check_labels(images)
+    names = sorted(set(folds.values()))
+    if len(pooling_fractions) > 1 and len(names) < 3:
+        raise SettingError("Choosing the pooling fraction needs folds to choose on", value=len(names), expected="3")
+    began = time.monotonic()
+    fill_taps(taps, images, device=device, reporter=reporter)
+    everything: dict[str, Scored] = {}
+    reports = []
+    for fold in names:
+        start = time.monotonic()
+        training = [image for image in images if folds[image.key] != fold]
+        left_out = [image for image in images if folds[image.key] == fold]
+        chosen, trials = recipe, []
+        if pooling_fractions:
+            chosen, trials = _choose_q(
+                recipe, training, taps, folds, pooling_fractions, fold=fold, device=device, reporter=reporter
+            )
+        net = fit(chosen, training, taps, device=device, reporter=reporter, name=f"fold {fold}")
+        scored = {s.key: s for s in score_cached(net, taps, [image.key for image in left_out], device=device)}
+        everything.update(scored)
+        figures = measure(left_out, scored, size=recipe.image_size, sigma=recipe.map_sigma)
+        reports.append(
+            {
+                "fold": fold,
+                **dataclasses.asdict(figures),
+                "pooling_fraction": chosen.pooling_fraction,
+                "pooling_fraction_trials": trials,
+                "seconds": round(time.monotonic() - start, 1),
+            }
+        )
+    reporter.progress("Measuring", 0, 0)
+    pooled = measure(images, everything, size=recipe.image_size, sigma=recipe.map_sigma)
+    seconds = round(time.monotonic() - began, 1)
+    return {
+        "pooled": {**dataclasses.asdict(pooled), "seconds": seconds},
+        "folds": reports,
+        "seconds": seconds,
+        "device": device_title(device),
+        "settings": {**recipe.settings(), "pooling_fractions": list(pooling_fractions)},
+        "backbone_sha256": taps.backbone.weights_hash,
+        "scores": [
+            {
+                "sha256": image.key,
+                "fold": folds[image.key],
+                "label": "bad" if image.bad else "good",
+                "score": everything[image.key].score,
+            }
+            for image in images
+        ],
+    }
+
+
+def _choose_q(
+    recipe: Recipe,
+    training: Sequence[LabelledImage],
+    taps: TapCache,
+    folds: dict[str, str],
+    candidates: Sequence[float],
+    *,
+    fold: str,
+    device: torch.device,
+    reporter: Reporter,
+) -> tuple[Recipe, list[dict[str, float | None]]]:
+    """The candidate with the highest AP on one inner fold, trained on the others; ties go to the lower loss."""
+    inner = sorted({folds[image.key] for image in training})[-1]
+    inside = [image for image in training if folds[image.key] != inner]
+    outside = [image for image in training if folds[image.key] == inner]
+    labels = [bool(image.bad) for image in outside]
+    trials: list[dict[str, float | None]] = []
+    best: tuple[float, float, Recipe] | None = None
+    for q in candidates:
+        trial = recipe.with_settings({"pooling_fraction": q})
+        net = fit(trial, inside, taps, device=device, reporter=reporter, name=f"fold {fold}, q = {q:g}")
+        scores = [s.score for s in score_cached(net, taps, [image.key for image in outside], device=device)]
+        ap = metrics.ap(labels, scores)
+        if ap is None:
+            raise SsnError(
+                "A fold holds no good or no bad image, so nothing can be chosen on it",
+                value=inner,
+                action="Leave --choose-q out, or use folds that hold both",
+            )
+        loss = _cross_entropy(labels, scores)
+        trials.append({"pooling_fraction": q, "ap_det": ap, "loss": loss})
+        if best is None or (ap, -loss) > (best[0], -best[1]):
+            best = (ap, loss, trial)
+    if best is None:
+        raise SettingError("No pooling fraction to choose from", value=list(candidates), expected="at least one")
+    return best[2], trials
+
+
+def _cross_entropy(labels: Sequence[bool], scores: Sequence[float]) -> float:
+    """Balanced binary cross-entropy: the mean of both classes' mean losses."""
+    bad = np.asarray(labels, dtype=bool)
+    logits = np.asarray(scores, dtype=np.float64)
+    loss = np.logaddexp(0.0, np.where(bad, -logits, logits))
+    value = 0.5 * (loss[bad].mean() + loss[~bad].mean())
+    return float(value) if math.isfinite(value) else math.inf

@@ -1,0 +1,175 @@
+"""The images of a training run: files, labels, groups and, for evaluation alone, masks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ssn_core.errors import ImageError, TooFewLabelsError
+from ssn_core.imaging import decode, decode_mask
+from ssn_core.recipes import MIN_BAD, MIN_GOOD
+from ssn_core.sources import SourceItem
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One image with what is known about it.
+
+    Args:
+        key: SHA-256 of the file's bytes, hexadecimal.
+        path: the file.
+        bad: True = bad, False = good, None = not labelled.
+        group: images of one part, item or copy share it; a group is never on both sides of a split.
+        part: "train", "calibration" or "test", where that has been decided.
+        fold: name of the cross-validation fold, where the data set brings one.
+        mask: file of the defect mask; used to measure, never to train with image labels.
+    """
+
+    key: str
+    path: Path
+    bad: bool | None
+    group: str
+    part: str | None = None
+    fold: str | None = None
+    mask: Path | None = None
+
+    def load_mask(self, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+        """The mask at `size` = (H, W), bool; all False for a good image; None where a bad image has none.
+
+        Raises:
+            ImageError: the mask cannot be read.
+        """
+        if self.mask is None:
+            return None if self.bad else np.zeros(size, dtype=bool)
+        mask = Image.fromarray(decode_mask(self.mask, size=None)).resize(size[::-1], Image.Resampling.NEAREST)
+        return np.asarray(mask, dtype=bool)
+
+
+def from_sources(
+    items: Iterable[SourceItem], *, on_reject: Callable[[str, str], None], progress: Callable[[int, int], None]
+) -> list[LabelledImage]:
+    """Read and check the files of a scanned data set.
+
+    A file that is no usable image is reported and left out. Of byte-identical images the first stays, and their groups
+    become one, so that copies never end up on both sides of a split.
+
+    Args:
+        on_reject: called with (name, reason).
+        progress: called with (done, total).
+    """
+    items = list(items)
+    joined = Groups()
+    images: dict[str, LabelledImage] = {}
+    for done, item in enumerate(items, start=1):
+        progress(done, len(items))
+        try:
+            data = item.path.read_bytes()
+            decode(data, name=item.name)
+        except ImageError as error:
+            on_reject(item.name, str(error))
+            continue
+        except OSError as error:
+            on_reject(item.name, f"The file cannot be read: {error.strerror}.")
+            continue
+        key = hashlib.sha256(data).hexdigest()
+        group = item.group or key
+        if key in images:
+            joined.join(images[key].group, group)
+            if (item.label == "bad") != images[key].bad:
+                on_reject(item.name, "Its bytes are those of an earlier image that has another label; that one stays.")
+            continue
+        bad = None if item.label is None else item.label == "bad"
+        images[key] = LabelledImage(key, item.path, bad, group, item.split, item.fold, item.mask)
+    return [
+        LabelledImage(i.key, i.path, i.bad, joined.find(i.group), i.part, i.fold, i.mask) for i in images.values()
+    ]
+
+
+class Groups:
+    """Union-find over group names: groups that share an image are one."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, name: str) -> str:
+        """The name that stands for the whole group."""
+        while (parent := self._parent.get(name, name)) != name:
+            self._parent[name] = self._parent.get(parent, parent)
+            name = parent
+        return name
+
+    def join(self, one: str, other: str) -> None:
+        """Make two groups one; the first one's name stays."""
+        one, other = self.find(one), self.find(other)
+        if one != other:
+            self._parent[other] = one
+
+
+def check_labels(images: Sequence[LabelledImage]) -> None:
+    """Check that there is enough to learn from.
+
+    Raises:
+        TooFewLabelsError: says how many good and bad images are missing.
+    """
+    counts = {
+        "good": (sum(image.bad is False for image in images), MIN_GOOD),
+        "bad": (sum(image.bad is True for image in images), MIN_BAD),
+    }
+    missing = {word: need - have for word, (have, need) in counts.items() if have < need}
+    if missing:
+        asked = " and ".join(f"{n} more {word} image{'s' if n > 1 else ''}" for word, n in missing.items())
+        raise TooFewLabelsError(
+            f"Too few labels to train: {counts['good'][0]} good, {counts['bad'][0]} bad",
+            expected=f"at least {MIN_GOOD} good and {MIN_BAD} bad",
+            action=f"Label {asked}, then train",
+        )
+
+
+def deal_folds(images: Sequence[LabelledImage], n_folds: int) -> dict[str, int]:
+    """Deal whole groups to folds, bad and good images spread as evenly as groups allow.
+
+    Deterministic: depends on keys, groups and labels alone, not on their order.
+
+    Args:
+        images: labelled images.
+        n_folds: wished number of folds; fewer are made where there are fewer groups with bad or with good images.
+
+    Returns:
+        key -> fold, 0-based.
+
+    Raises:
+        TooFewLabelsError: fewer than two groups hold bad images (or good ones), so nothing can be held out.
+    """
+    groups: dict[str, list[LabelledImage]] = {}
+    for image in images:
+        groups.setdefault(image.group, []).append(image)
+
+    def count(group: str, bad: bool) -> int:
+        return sum(image.bad is bad for image in groups[group])
+
+    for word, bad in (("bad", True), ("good", False)):
+        holders = sum(count(group, bad) > 0 for group in groups)
+        if holders < 2:
+            raise TooFewLabelsError(
+                f"All {word} images come from one part, so none can be held out to measure with",
+                expected=f"{word} images of at least 2 parts",
+                action=f"Label {word} images of another part, then train",
+            )
+        n_folds = min(n_folds, holders)
+    totals = [[0, 0] for _ in range(n_folds)]
+    folds: dict[str, int] = {}
+    # Groups with most bad images first, each to the fold that has fewest bad, then fewest good.
+    order = sorted(groups, key=lambda g: (-count(g, True), -count(g, False), hashlib.sha256(g.encode()).hexdigest()))
+    for group in order:
+        has_bad = count(group, True) > 0
+        fold = min(range(n_folds), key=lambda f: (totals[f][0], totals[f][1]) if has_bad else (totals[f][1], f))
+        totals[fold][0] += count(group, True)
+        totals[fold][1] += count(group, False)
+        folds.update({image.key: fold for image in groups[group]})
+    return folds

@@ -1,0 +1,220 @@
+"""From labelled images to a calibrated, measured model.
+
+Used by the command line and by the training job alike. Figures, threshold and colour scale always come from images
+that the scoring network was not trained on:
+
+- with enough labels, the images' fixed parts: train on "train", calibrate on "calibration", measure on "test";
+- with few, out-of-fold: three networks, each trained without one third of the groups, score that third; the model
+  itself is then trained on everything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssn_core.backbone import Backbone, WeightsSource
+from ssn_core.calibration import Calibration, calibrate, map_peaks
+from ssn_core.checkpoint import Model
+from ssn_core.dataset import LabelledImage, check_labels, deal_folds
+from ssn_core.evaluation import Figures, measure
+from ssn_core.features import TapCache
+from ssn_core.inference import Scored, device_title, score_cached
+from ssn_core.model import CamNet
+from ssn_core.recipes import Recipe
+from ssn_core.reporting import Reporter
+from ssn_core.training import EpochReport, Example, Trainer
+
+# With fewer in the test part, one image moves a rate by more than ten points: then out-of-fold scores say more.
+MIN_TEST_PER_CLASS = 10
+MIN_CALIBRATION_PER_CLASS = 5
+N_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A labelled image's score, and the role the image played for the model."""
+
+    scored: Scored
+    role: str  # train | calibration | test | out_of_fold
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run gives."""
+
+    model: Model
+    held_out: str  # test | out_of_fold: the role whose predictions are honest
+    predictions: dict[str, Prediction]  # by key, for all labelled images
+
+
+def fill_taps(taps: TapCache, images: Sequence[LabelledImage], *, device: torch.device, reporter: Reporter) -> None:
+    """Compute the taps that are not cached yet."""
+    title = device_title(device)
+    taps.fill(
+        [(image.key, image.path) for image in images],
+        device=device,
+        progress=lambda done, total: reporter.progress("Reading images", done, total, device=title),
+    )
+
+
+def fit(
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    taps: TapCache,
+    *,
+    device: torch.device,
+    reporter: Reporter,
+    name: str,
+    state_file: Path | None = None,
+) -> CamNet:
+    """Train one network on labelled images whose taps are cached.
+
+    Args:
+        name: of the network, for progress and the loss curve: "Model", "Fold 1 of 3".
+        state_file: where the state is kept between epochs; a run that was interrupted goes on from there.
+    """
+    trainer = Trainer(recipe, [Example(image.key, bool(image.bad)) for image in images], taps, device)
+    if state_file is not None and state_file.exists():
+        trainer.restore(state_file)
+    title = device_title(device)
+    last: dict[str, float] = {}
+
+    def on_step(seen: int, total: int) -> None:
+        reporter.progress(f"Training: {name}", seen, total, epochs=trainer.epochs, device=title, **last)
+
+    def on_epoch(report: EpochReport) -> None:
+        last.update(epoch=report.epoch, loss=report.loss)
+        reporter.point(name, report.epoch, report.loss)
+        if state_file is not None:
+            trainer.save(state_file)
+
+    return trainer.run(on_epoch=on_epoch, on_step=on_step)
+
+
+def train_model(
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    taps: TapCache,
+    *,
+    weights: WeightsSource,
+    device: torch.device,
+    reporter: Reporter,
+    state_folder: Path | None = None,
+) -> Trained:
+    """Train, calibrate and measure a model.
+
+    Args:
+        images: labelled images, each with its `part` where fixed parts are wanted.
+        taps: the cache for this backbone and image size.
+        weights: which weights the backbone has, for model.json.
+        state_folder: keeps the state of each network between epochs, so that an interrupted run can go on.
+
+    Raises:
+        TooFewLabelsError: too few good or bad images, or all of one class come from one part.
+    """
+    check_labels(images)
+    fill_taps(taps, images, device=device, reporter=reporter)
+
+    def run(name: str, training: Sequence[LabelledImage], slug: str) -> CamNet:
+        state = state_folder / f"{slug}.pt" if state_folder else None
+        return fit(recipe, training, taps, device=device, reporter=reporter, name=name, state_file=state)
+
+    def score(net: CamNet, wanted: Sequence[LabelledImage]) -> dict[str, Scored]:
+        keys = [image.key for image in wanted]
+        return {scored.key: scored for scored in score_cached(net, taps, keys, device=device)}
+
+    predictions: dict[str, Prediction] = {}
+    if fixed_parts_suffice(images):
+        held_out, source = "test", "calibration"
+        net = run("Model", [image for image in images if image.part == "train"], "model")
+        scored = score(net, images)
+        predictions = {image.key: Prediction(scored[image.key], image.part or "train") for image in images}
+    else:
+        held_out = source = "out_of_fold"
+        folds = deal_folds(images, N_FOLDS)
+        n_folds = max(folds.values()) + 1
+        for fold in range(n_folds):
+            training = [image for image in images if folds[image.key] != fold]
+            left_out = [image for image in images if folds[image.key] == fold]
+            fold_net = run(f"Fold {fold + 1} of {n_folds}", training, f"fold-{fold}")
+            predictions.update({k: Prediction(s, held_out) for k, s in score(fold_net, left_out).items()})
+        net = run("Model", images, "model")
+
+    calibration = _calibrate(recipe, images, predictions, source)
+    reporter.progress("Measuring", 0, 0)
+    figures = _measure_role(recipe, images, predictions, held_out)
+    model = Model(
+        recipe=recipe,
+        net=net,
+        backbone_hash=taps.backbone.weights_hash,
+        backbone_weights=weights,
+        calibration=calibration,
+        data=[
+            {
+                "sha256": image.key,
+                "label": "bad" if image.bad else "good",
+                "group": image.group,
+                "role": predictions[image.key].role,
+            }
+            for image in images
+        ],
+        figures={"held_out": held_out, **dataclasses.asdict(figures), "device": device_title(device)},
+    )
+    return Trained(model, held_out, predictions)
+
+
+def fixed_parts_suffice(images: Sequence[LabelledImage]) -> bool:
+    """Whether the fixed parts hold enough labelled images of both classes to calibrate and to measure with."""
+
+    def least(part: str) -> int:
+        return min(sum(image.part == part and image.bad is bad for image in images) for bad in (False, True))
+
+    return (
+        least("test") >= MIN_TEST_PER_CLASS
+        and least("calibration") >= MIN_CALIBRATION_PER_CLASS
+        and least("train") >= MIN_TEST_PER_CLASS
+    )
+
+
+def _with_role(
+    images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str
+) -> list[LabelledImage]:
+    return [image for image in images if predictions[image.key].role == role]
+
+
+def _calibrate(
+    recipe: Recipe, images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str
+) -> Calibration:
+    used = _with_role(images, predictions, role)
+    scored = [predictions[image.key].scored for image in used]
+    peaks = map_peaks((s.cam for s in scored), recipe.image_size, sigma=recipe.map_sigma)
+    return calibrate([bool(image.bad) for image in used], [s.score for s in scored], peaks, source=role)
+
+
+def _measure_role(
+    recipe: Recipe, images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str
+) -> Figures:
+    used = _with_role(images, predictions, role)
+    scored = {image.key: predictions[image.key].scored for image in used}
+    return measure(used, scored, size=recipe.image_size, sigma=recipe.map_sigma)
+
+
+def load_taps(root: Path, backbone: Backbone, recipe: Recipe) -> TapCache:
+    """The cache of a backbone's taps at the recipe's image size."""
+    return TapCache(root, backbone, recipe.image_size)
+
+
+def summary(trained: Trained) -> dict[str, Any]:
+    """Counts and figures of a training run as plain values."""
+    roles = [entry["role"] for entry in trained.model.data]
+    return {
+        **trained.model.figures,
+        "calibration": dataclasses.asdict(trained.model.calibration),
+        "roles": {role: roles.count(role) for role in sorted(set(roles))},
+    }

@@ -1,0 +1,191 @@
+"""Sampling, training and resuming, on generated surfaces with a random backbone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssn_core.backbone import load_backbone
+from ssn_core.features import TapCache
+from ssn_core.inference import score_cached, score_files
+from ssn_core.model import CamNet
+from ssn_core.recipes import Recipe, get_recipe
+from ssn_core.training import BalancedSampler, EpochReport, Example, Trainer
+
+CPU = torch.device("cpu")
+
+
+def key_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def recipe(**settings: object) -> Recipe:
+    return get_recipe("cam").with_settings({"image_size": (64, 64), "epochs": 3, **settings})
+
+
+@pytest.fixture(scope="session")
+def cache(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> TapCache:
+    taps = TapCache(tmp_path_factory.mktemp("taps"), load_backbone("resnet18", weights="random"), (64, 64))
+    taps.fill([(key_of(path), path) for path in images_of(surfaces)], device=CPU)
+    return taps
+
+
+def images_of(surfaces: Path) -> list[Path]:
+    return sorted(path for path in surfaces.glob("*.png") if "mask" not in path.name)
+
+
+@pytest.fixture(scope="session")
+def examples(surfaces: Path) -> list[Example]:
+    return [Example(key_of(path), bad=number % 3 == 0) for number, path in enumerate(images_of(surfaces))]
+
+
+def test_an_epoch_holds_each_bad_image_in_four_orientations_and_as_many_good_ones() -> None:
+    examples = [Example(str(i), bad=i < 3) for i in range(13)]
+    sampler = BalancedSampler(examples, flip_good=True, seed=0)
+    samples = sampler.epoch()
+    assert len(samples) == len(sampler) == 24
+    bad = Counter(map(tuple, samples[samples[:, 0] < 3].tolist()))
+    assert bad == {(i, o): 1 for i in range(3) for o in range(4)}
+    assert (samples[:, 0] >= 3).sum() == 12
+
+
+def test_the_least_used_good_images_come_first() -> None:
+    sampler = BalancedSampler([Example(str(i), bad=i == 0) for i in range(10)], flip_good=False, seed=0)
+    for _ in range(5):
+        sampler.epoch()
+        assert sampler.uses.max() - sampler.uses.min() <= 1
+    assert sampler.uses.sum() == 20
+
+
+def test_fewer_good_images_than_needed_are_repeated_evenly() -> None:
+    sampler = BalancedSampler([Example(str(i), bad=i < 4) for i in range(7)], flip_good=False, seed=0)
+    good = Counter(index for index, _ in sampler.epoch().tolist() if index >= 4)
+    assert sum(good.values()) == 16
+    assert max(good.values()) - min(good.values()) <= 1
+
+
+def test_good_images_are_flipped_only_where_the_recipe_says_so() -> None:
+    examples = [Example(str(i), bad=i < 5) for i in range(40)]
+    for flip in (False, True):
+        samples = BalancedSampler(examples, flip_good=flip, seed=0).epoch()
+        assert (samples[samples[:, 0] >= 5, 1].max() > 0) == flip
+
+
+def test_taps_are_computed_once_and_read_back_as_the_backbone_gives_them(
+    cache: TapCache, surfaces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = images_of(surfaces)[0]
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.array(__import__("PIL.Image").Image.open(path))).permute(2, 0, 1)[None]
+        expected = cache.backbone(pixels)
+    for found, wanted in zip(cache.read([key_of(path)]), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=2e-3, atol=2e-3)  # float16
+
+    def refuse(*_args: object) -> None:
+        raise AssertionError("the backbone ran again")
+
+    monkeypatch.setattr(type(cache.backbone), "forward", refuse)
+    cache.fill([(key_of(p), p) for p in images_of(surfaces)], device=CPU)
+
+
+def test_training_lowers_the_loss_and_separates_the_classes(cache: TapCache, examples: list[Example]) -> None:
+    reports: list[EpochReport] = []
+    net = Trainer(recipe(epochs=25, batch_size=16), examples, cache, CPU).run(on_epoch=reports.append)
+    assert [report.epoch for report in reports] == list(range(1, 26))
+    assert reports[-1].loss < 0.5 * reports[0].loss
+    scores = {s.key: s.score for s in score_cached(net, cache, [e.key for e in examples], device=CPU)}
+    bad = [scores[e.key] for e in examples if e.bad]
+    good = [scores[e.key] for e in examples if not e.bad]
+    assert np.mean(np.subtract.outer(bad, good) > 0) > 0.9
+
+
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(
+    cache: TapCache, examples: list[Example]
+) -> None:
+    def weights(seed: int) -> torch.Tensor:
+        return Trainer(recipe(epochs=1, seed=seed), examples, cache, CPU).run().head.weight.detach()
+
+    assert torch.equal(weights(3), weights(3))
+    assert not torch.equal(weights(3), weights(4))
+
+
+def test_an_interrupted_run_goes_on_where_it_was_and_ends_the_same(
+    cache: TapCache, examples: list[Example], tmp_path: Path
+) -> None:
+    whole = Trainer(recipe(), examples, cache, CPU).run()
+
+    class PowerCutError(Exception):
+        pass
+
+    first = Trainer(recipe(), examples, cache, CPU)
+
+    def stop_after_two(report: EpochReport) -> None:
+        first.save(tmp_path / "state.pt")
+        if report.epoch == 2:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        first.run(on_epoch=stop_after_two)
+    second = Trainer(recipe(), examples, cache, CPU)
+    assert second.restore(tmp_path / "state.pt")
+    epochs: list[int] = []
+    resumed = second.run(on_epoch=lambda report: epochs.append(report.epoch))
+    assert epochs == [3]
+    for found, wanted in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_a_state_of_other_images_is_not_taken(cache: TapCache, examples: list[Example], tmp_path: Path) -> None:
+    Trainer(recipe(), examples, cache, CPU).save(tmp_path / "state.pt")
+    other = Trainer(recipe(), examples[:-1], cache, CPU)
+    assert not other.restore(tmp_path / "state.pt")
+    assert other.epoch == 0
+
+
+def test_epochs_are_automatic_when_none_are_asked_for(cache: TapCache, examples: list[Example]) -> None:
+    trainer = Trainer(recipe(epochs=0, min_steps=50, batch_size=8), examples, cache, CPU)
+    assert trainer.epochs == 6  # 9 bad x 4 orientations x 2 = 72 samples = 9 steps an epoch
+
+
+def test_noise_in_training_leaves_inference_alone(cache: TapCache, examples: list[Example]) -> None:
+    loud, quiet = (CamNet(recipe(noise_std=std)) for std in (0.5, 0.0))
+    loud.load_state_dict(quiet.state_dict())
+    keys = [example.key for example in examples[:4]]
+    for one, other in zip(
+        score_cached(loud, cache, keys, device=CPU), score_cached(quiet, cache, keys, device=CPU), strict=True
+    ):
+        assert one.score == other.score
+        assert np.array_equal(one.cam, other.cam)
+
+
+def test_files_and_cached_taps_give_the_same_scores(cache: TapCache, surfaces: Path) -> None:
+    net = CamNet(recipe()).eval()
+    paths = images_of(surfaces)[:5]
+    direct = list(
+        score_files(cache.backbone, net, [(key_of(p), p) for p in paths], image_size=(64, 64), device=CPU)
+    )
+    cached = list(score_cached(net, cache, [key_of(p) for p in paths], device=CPU))
+    assert [s.key for s in direct] == [s.key for s in cached]
+    np.testing.assert_allclose([s.score for s in direct], [s.score for s in cached], atol=5e-3)
+
+
+def test_one_unreadable_file_does_not_stop_the_others(cache: TapCache, surfaces: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    errors: dict[str, str] = {}
+    paths = [images_of(surfaces)[0], broken, images_of(surfaces)[1]]
+    scored = score_files(
+        cache.backbone,
+        CamNet(recipe()).eval(),
+        [(p.name, p) for p in paths],
+        image_size=(64, 64),
+        device=CPU,
+        on_error=lambda name, error: errors.update({name: str(error)}),
+    )
+    assert [s.key for s in scored] == ["00.png", "01.png"]
+    assert list(errors) == ["broken.png"]
