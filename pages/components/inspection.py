@@ -1,0 +1,217 @@
+"""Inspecting new images on a model: drop them, watch, read verdicts, see where the model looked."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+
+from pages.components import palette, resources, state
+from pages.components.errors import show_errors
+from pages.components.job_progress import job_panel, start, status_word
+from pages.components.text import NOT_AVAILABLE, count, csv_bytes, literal, moment, plain
+from ssn_core import rendering
+from storage import archives, jobs, projects, registry
+
+THUMBNAIL_EDGE = 96  # px
+VIEW_HEIGHT = 520  # px; the largest picture that still fits below the table at 1366x768
+MAX_ROWS = 300  # in the table with pictures; the CSV holds all
+
+
+@dataclass(frozen=True)
+class Row:
+    """One inspected file. `score` and `verdict` are None where `error` says why it could not be read."""
+
+    name: str
+    score: float | None
+    verdict: str | None
+    sha256: str | None
+    error: str | None
+
+
+def draw_drop(project: projects.Project, model: registry.Model) -> None:
+    """Choose files and send them to the model."""
+    uploads = st.file_uploader(
+        "New images, or a zip of images", accept_multiple_files=True, key=state.upload_key("inspect")
+    )
+    busy = bool(jobs.active(resources.database(), project_id=project.id, kinds=("inspect",)))
+    if st.button(
+        f"Inspect {count(len(uploads), 'file')}" if uploads else "Inspect",
+        type="primary",
+        disabled=not uploads or busy,
+        help="An inspection is running." if busy else None,
+        key="inspect-start",
+    ):
+        with show_errors(), st.spinner("Sending …"):
+            staging = archives.stage_uploads(
+                resources.database().data_dir, [(upload.name, upload) for upload in uploads]
+            )
+            payload = {"model_id": model.id, "staging": str(staging), "inspector": state.inspector()}
+            start("inspect", payload, project_id=project.id)
+            state.clear_upload("inspect")
+            st.rerun()
+
+
+def draw_results(project: projects.Project) -> None:
+    """The newest inspection; earlier ones can be chosen."""
+    db = resources.database()
+    listed = jobs.list_jobs(db, project_id=project.id, kinds=("inspect",), limit=20)
+    if not listed:
+        st.caption("Results appear here: verdict, score and where the model looked, for each image.")
+        return
+    by_id = {job.id: job for job in listed}
+    job_id = listed[0].id
+    if len(listed) > 1:
+        job_id = st.selectbox(
+            "Inspection",
+            list(by_id),
+            format_func=lambda key: f"{moment(by_id[key].created_at)} · {status_word(by_id[key])}",
+            key=state.Key.INSPECT_JOB,
+        )
+    job_panel(job_id)
+    job = by_id[job_id]
+    if job.status == "succeeded":
+        _results(job, registry.get(db, model_id=int(job.payload["model_id"])))
+
+
+def rows_of(result: dict[str, Any] | None) -> list[Row]:
+    """The rows of a job's result: bad first, highest score first, unreadable files last."""
+    rows = [
+        Row(entry["name"], entry.get("score"), entry.get("verdict"), entry.get("sha256"), entry.get("error"))
+        for entry in (result or {}).get("rows", [])
+    ]
+    return sorted(rows, key=lambda row: (row.score is None, -(row.score or 0.0), row.name))
+
+
+def results_csv(rows: Sequence[Row], model: registry.Model) -> bytes:
+    """All rows as a CSV file that no spreadsheet takes for formulas."""
+    return csv_bytes(
+        ["image", "verdict", "score", "model", "sha256", "error"],
+        ([row.name, row.verdict, row.score, model.name, row.sha256, row.error] for row in rows),
+    )
+
+
+def _results(job: jobs.Job, model: registry.Model) -> None:
+    rows = rows_of(job.result)
+    bad = sum(row.verdict == "bad" for row in rows)
+    good = sum(row.verdict == "good" for row in rows)
+    tiles = st.columns([1, 1, 1, 2], vertical_alignment="center")
+    tiles[0].metric("Bad", f"{bad:,}")
+    tiles[1].metric("Good", f"{good:,}")
+    tiles[2].metric("Not readable", f"{len(rows) - bad - good:,}")
+    with tiles[3]:
+        st.caption(f"Model {literal(model.name)} · threshold {_threshold(job, model)}")
+        st.download_button(
+            "Download CSV",
+            data=lambda: results_csv(rows, model),
+            file_name=f"inspection-{job.id}.csv",
+            mime="text/csv",
+            on_click="ignore",
+            icon="⬇️",
+            key=f"inspect-csv-{job.id}",
+        )
+    folder = resources.database().data_dir / "jobs" / str(job.id) / "inspect"
+    table, picture = st.columns([3, 2], gap="medium")
+    with table:
+        chosen = _table(job.id, rows, folder, model)
+    with picture:
+        if chosen is not None:
+            _picture(chosen, folder, model)
+
+
+def _threshold(job: jobs.Job, model: registry.Model) -> str:
+    value = (job.result or {}).get("threshold", model.threshold)  # the one in force when the job ran
+    return f"{value:.3f}"
+
+
+def _table(job_id: int, rows: list[Row], folder: Path, model: registry.Model) -> Row | None:
+    shown = rows[:MAX_ROWS]
+    frame = pd.DataFrame(
+        {
+            "Picture": [_thumbnail_url(row, folder, model) for row in shown],
+            "Verdict": [_verdict(row) for row in shown],
+            "Score": [row.score for row in shown],
+            "Image": [plain(row.name) for row in shown],
+            "Note": [plain(row.error or "") for row in shown],
+        }
+    )
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        row_height=64,
+        height=VIEW_HEIGHT,
+        column_config={
+            "Picture": st.column_config.ImageColumn(width=80),
+            "Verdict": st.column_config.TextColumn(width="small"),
+            "Score": st.column_config.NumberColumn(format="%.3f", width="small"),
+        },
+        on_select="rerun",
+        selection_mode="single-row",
+        key=state.inspect_table_key(job_id),
+    )
+    if len(rows) > MAX_ROWS:
+        st.caption(f"The {MAX_ROWS} most suspicious are shown; the CSV holds all {len(rows):,}.")
+    chosen = event["selection"]["rows"]
+    return shown[chosen[0]] if chosen and chosen[0] < len(shown) else shown[0] if shown else None
+
+
+def _verdict(row: Row) -> str:
+    if row.verdict is None:
+        return NOT_AVAILABLE
+    style = palette.style_of(row.verdict)
+    return f"{style.sign} {style.word}"
+
+
+def _picture(row: Row, folder: Path, model: registry.Model) -> None:
+    st.markdown(literal(row.name))
+    if row.error or row.sha256 is None or row.score is None:
+        st.warning(plain(row.error or "This file could not be inspected."), icon="⚠️")
+        return
+    st.markdown(f"**{_verdict(row)}** · score {row.score:.3f}")
+    opacity = st.slider("Heat-map", 0, 100, 50, format="%d %%", key=state.Key.INSPECT_OPACITY) / 100
+    picture = overlay_png(folder, row.sha256, model.scale_low, model.scale_high, opacity, VIEW_HEIGHT - 140)
+    if picture is None:
+        st.caption("The picture of this inspection is no longer there.")
+        return
+    st.image(picture, output_format="PNG")
+    st.caption("Bright: raises the score. One fixed colour scale for this model: a good part stays dark.")
+
+
+def _thumbnail_url(row: Row, folder: Path, model: registry.Model) -> str | None:
+    if row.sha256 is None or row.error:
+        return None
+    picture = overlay_png(folder, row.sha256, model.scale_low, model.scale_high, 0.5, THUMBNAIL_EDGE)
+    return None if picture is None else "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def overlay_png(folder: Path, sha256: str, low: float, high: float, opacity: float, edge: int) -> bytes | None:
+    """An inspected image with its heat-map as PNG, at most `edge` pixels high and twice as wide; None if it is gone.
+
+    Args:
+        folder: where the job left `<sha256>.png` and `<sha256>.npy`.
+        low: of the model's fixed colour scale, in CAM units.
+        high: of the same scale.
+        opacity: 0 (image alone) to 1.
+    """
+    image_path, map_path = folder / f"{sha256}.png", folder / f"{sha256}.npy"
+    if not image_path.exists():
+        return None
+    with Image.open(image_path, formats=["PNG"]) as opened:
+        image = opened.convert("RGB")
+    image.thumbnail((2 * edge, edge))
+    rgb = np.asarray(image)
+    if map_path.exists() and opacity > 0:
+        anomaly_map = np.load(map_path, allow_pickle=False).astype(np.float32)
+        rgb = rendering.overlay(rgb, anomaly_map, low=low, high=high, opacity=opacity)
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "PNG")
+    return buffer.getvalue()

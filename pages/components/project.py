@@ -1,0 +1,84 @@
+"""What most pages need first: the chosen project, its models, and links to the other pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages.components import resources, state
+from pages.components.text import count, plain
+from ssn_core.recipes import MIN_BAD, MIN_GOOD
+from storage import projects, registry
+
+VIEWS = Path(__file__).resolve().parents[1] / "views"
+PAGES = {  # view -> (what a link to it says when the caller says nothing, icon as in the navigation)
+    "home": ("Home", "🏠"),
+    "data": ("Bring images", "🗂️"),
+    "label": ("Label images", "🏷️"),
+    "train": ("Train", "🎓"),
+    "review": ("Review", "🔥"),
+    "evaluate": ("Evaluate", "📈"),
+    "inspect": ("Inspect new images", "🔎"),
+}
+
+
+def go(view: str, label: str | None = None) -> None:
+    """A link to another page of the app."""
+    words, icon = PAGES[view]
+    st.page_link(VIEWS / f"{view}.py", label=label or words, icon=icon)
+
+
+def need_project() -> projects.Project:
+    """The chosen project; without one, says how to get one and ends the page."""
+    project_id = state.project_id()
+    known = {project.id: project for project in projects.list_projects(resources.database())}
+    if project_id not in known:
+        st.info("There is no project yet." if not known else "No project is chosen.", icon="👋")
+        go("home", "Create a project" if not known else "Choose a project")
+        st.stop()
+    return known[project_id]
+
+
+def need_model(project: projects.Project) -> registry.Model:
+    """The model chosen on this page, the active one first; without any, says how to get one and ends the page."""
+    models = registry.list_models(resources.database(), project_id=project.id)
+    if not models:
+        st.info("There is no model yet: this page shows what a trained model sees.", icon="🎓")
+        go("train", "Train the first model")
+        st.stop()
+    ordered = sorted(models, key=lambda model: (model.id != project.active_model_id, -model.id))
+    by_id = {model.id: model for model in ordered}
+    chosen = st.selectbox(
+        "Model",
+        list(by_id),
+        format_func=lambda model_id: model_title(by_id[model_id], active=model_id == project.active_model_id),
+        key=state.model_key(project.id),
+    )
+    return by_id[chosen]
+
+
+def model_title(model: registry.Model, *, active: bool) -> str:
+    """A model in one line of a select box."""
+    return f"{plain(model.name)} · {model.recipe} · {model.backbone}{' · active' if active else ''}"
+
+
+def missing_labels(counts: projects.Counts) -> str | None:
+    """What is still missing before training can start, or None."""
+    missing = []
+    if counts.good < MIN_GOOD:
+        missing.append(f"{MIN_GOOD - counts.good} good")
+    if counts.bad < MIN_BAD:
+        missing.append(f"{MIN_BAD - counts.bad} bad")
+    if not missing:
+        return None
+    n = max(MIN_GOOD - counts.good, 0) + max(MIN_BAD - counts.bad, 0)
+    return f"{' and '.join(missing)} {'label is' if n == 1 else 'labels are'} missing"
+
+
+def label_counts(counts: projects.Counts) -> str:
+    """Label counts in one line."""
+    return (
+        f"{count(counts.total, 'image')}: {counts.good:,} good, {counts.bad:,} bad, {counts.unsure:,} unsure, "
+        f"{counts.unlabelled:,} unlabelled"
+    )

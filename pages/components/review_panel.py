@@ -1,0 +1,151 @@
+"""Review: a worklist of scored images, the large picture with its heat-map, the verdict corrected in place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pages.components import palette, resources, state
+from pages.components.job_progress import job_panel, start
+from pages.components.text import count, literal
+from pages.components.thumb_strip import Thumb, thumb_strip
+from storage import images, jobs, predictions, projects, registry
+
+PAGE = 120  # images of one load of the strip
+
+FILTERS = {
+    "all": "All",
+    "misses": "Misses",
+    "false_alarms": "False alarms",
+    "suspicious": "Unlabelled",
+    "bad": "Bad",
+    "good": "Good",
+    "unsure": "Unsure",
+}
+EMPTY = {
+    "all": "This model has not scored any image yet.",
+    "misses": "No misses: every image labelled bad scores at or above the threshold.",
+    "false_alarms": "No false alarms: every image labelled good scores below the threshold.",
+    "suspicious": "Every scored image has a label.",
+    "bad": "No scored image is labelled bad.",
+    "good": "No scored image is labelled good.",
+    "unsure": "No scored image is labelled unsure.",
+}
+ORDERS = {
+    "score_desc": "Most suspicious first",
+    "score_asc": "Least suspicious first",
+    "closest": "Closest to the threshold",
+}
+ROLES = {  # role -> (a few words, what it means for the score)
+    "test": ("Held out", "The model never saw this image: an honest score."),
+    "out_of_fold": ("Held out (out-of-fold)", "Scored by a model trained without this image: an honest score."),
+    "train": ("Trained on", "The model learned from this image: its score flatters."),
+    "calibration": ("Calibration", "Used to set threshold and colour scale, not trained on."),
+    "unseen": ("Not trained on", "Had no label when the model was trained: an honest score."),
+}
+
+
+def draw_unscored(project: projects.Project, model: registry.Model) -> None:
+    """Offer to score images that came in after the model; show the scoring while it runs."""
+    db = resources.database()
+    listed = jobs.list_jobs(db, project_id=project.id, kinds=("score",), limit=10)
+    mine = next((job for job in listed if job.payload.get("model_id") == model.id), None)
+    waiting = predictions.count_unscored(db, model_id=model.id)
+    if mine is not None and (mine.is_active or (waiting and mine.status != "succeeded")):
+        job_panel(mine.id)
+    if waiting and not (mine is not None and mine.is_active):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"{count(waiting, 'image')} without a score from this model.")
+            if st.button("Score new images", key="review-score"):
+                start("score", {"model_id": model.id}, project_id=project.id)
+                st.rerun()
+
+
+@st.fragment
+def draw_review(model_id: int) -> None:
+    """The worklist; a fragment, so that going from image to image runs nothing else."""
+    model = registry.get(resources.database(), model_id=model_id)
+    filter_name, order = _choices()
+    listed = _worklist(model, filter_name, order)
+    if not listed:
+        st.info(EMPTY[filter_name], icon="✅" if filter_name in ("misses", "false_alarms") else "ℹ️")
+        return
+    read_at = time.time()  # before the reading: what is stored later counts as newer
+    current = state.review_image(model.id)
+    if current not in {entry.image_id for entry in listed}:
+        current = listed[0].image_id
+    by_id = {image.id: image for image in images.get_many(resources.database(), image_ids=[e.image_id for e in listed])}
+    chosen = next(entry for entry in listed if entry.image_id == current)
+    _picture(model, by_id[current], chosen)
+    thumb_strip(
+        [Thumb(e.image_id, by_id[e.image_id].name, e.score, by_id[e.image_id].label) for e in listed],
+        project_id=model.project_id,
+        current=current,
+        threshold=model.threshold,
+        read_at=read_at,
+        advance=filter_name == "suspicious",
+        on_pick=lambda: state.take_review_pick(model.id),
+        key=state.review_strip_key(model.id),
+    )
+
+
+def _choices() -> tuple[str, str]:
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    filter_name = left.segmented_control(
+        "Show",
+        list(FILTERS),
+        format_func=FILTERS.__getitem__,
+        default="all",
+        required=True,
+        key=state.Key.REVIEW_FILTER,
+        help="Misses: labelled bad, but the model passes them (escapes). False alarms: labelled good, but the model "
+        "rejects them (overkill). Unlabelled: most suspicious first.",
+    )
+    order = right.selectbox("Order", list(ORDERS), format_func=ORDERS.__getitem__, key=state.Key.REVIEW_ORDER)
+    return filter_name or "all", order
+
+
+def _worklist(model: registry.Model, filter_name: str, order: str) -> Sequence[state.ReviewEntry]:
+    """The list as it was when the filter was chosen: correcting a verdict must not move the next image away."""
+    question = (model.id, filter_name, order, model.threshold)
+    kept = state.worklist(question)
+    if kept is not None:
+        return kept
+    found = predictions.scored(
+        resources.database(),
+        model_id=model.id,
+        filter=filter_name,
+        order=order,
+        threshold=model.threshold,
+        limit=PAGE,
+    )
+    return state.keep_worklist(question, [state.ReviewEntry(s.image.id, s.score, s.role) for s in found])
+
+
+def _picture(model: registry.Model, image: images.Image, entry: state.ReviewEntry) -> None:
+    large, facts = st.columns([3, 1], gap="medium")
+    with facts:
+        draw_facts(model, image, entry)
+    with large:
+        pass
+
+
+def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEntry) -> None:
+    """Name, score, both verdicts and the image's role, stated plainly."""
+    said = "bad" if entry.score >= model.threshold else "good"
+    role, meaning = ROLES.get(entry.role, (entry.role, ""))
+    st.markdown(literal(image.name))
+    st.markdown(f"**Model: {_verdict(said)}**  \nscore {entry.score:.3f}, threshold {model.threshold:.3f}")
+    by = f" by {literal(image.label_inspector)}" if image.label_inspector else ""
+    st.markdown(f"**Label: {_verdict(image.label)}**{by}")
+    if image.label in ("good", "bad") and image.label != said:
+        st.badge("Miss" if said == "good" else "False alarm", color="orange")
+    st.markdown(f"**{role}**")
+    st.caption(meaning)
+
+
+def _verdict(verdict: str | None) -> str:
+    style = palette.style_of(verdict)
+    return f"{style.sign} {style.word}"

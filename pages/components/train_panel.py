@@ -1,0 +1,210 @@
+"""Training: what is there to learn from, the settings, the run in progress, past runs and models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+import streamlit as st
+
+from pages.components import resources, state
+from pages.components.errors import show_errors
+from pages.components.job_progress import job_panel, start, status_word, took
+from pages.components.project import go, missing_labels
+from pages.components.text import count, duration, figure, literal, moment, percent, plain
+from ssn_core.recipes import BACKBONE_TITLES, BACKBONES, DEFAULT_RECIPE, MIN_BAD, MIN_GOOD, RECIPES
+from storage import jobs, projects, registry
+
+COMFORTABLE_BAD = 10  # below it the figures rest on so few bad images that they say little
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the form holds when Train is pressed."""
+
+    recipe: str
+    backbone: str
+    image_size: tuple[int, int]  # (H, W), pixels
+    epochs: int | None  # None: automatic
+    seed: int
+    pooling_fraction: float | None  # None: the recipe's own
+    name: str
+
+
+def draw_labels(counts: projects.Counts) -> str | None:
+    """How many labels there are; returns why training cannot start, or None."""
+    tiles = st.columns(3)
+    tiles[0].metric("Good", f"{counts.good:,}")
+    tiles[1].metric("Bad", f"{counts.bad:,}")
+    tiles[2].metric("Unlabelled", f"{counts.unlabelled:,}", help="Not used for training; scored afterwards.")
+    missing = missing_labels(counts)
+    if missing is not None:
+        reason = f"{missing[0].upper()}{missing[1:]}: at least {MIN_GOOD} good and {MIN_BAD} bad are needed."
+        st.warning(f"**Training cannot start yet.** {reason}", icon="🏷️")
+        go("label" if counts.total else "data")
+        return reason
+    if counts.bad < COMFORTABLE_BAD:
+        st.info(
+            f"Training works with {count(counts.bad, 'bad image')}, but the figures will rest on few: "
+            f"{COMFORTABLE_BAD} or more say much more.",
+            icon="ℹ️",
+        )
+    return None
+
+
+def draw_form(project: projects.Project) -> Choice:
+    """The settings. Everything has a default that suits a first run."""
+    recipe_name = st.selectbox(
+        "Recipe",
+        list(RECIPES),
+        index=list(RECIPES).index(DEFAULT_RECIPE),
+        format_func=lambda name: RECIPES[name].title,
+        key=state.Key.TRAIN_RECIPE,
+    )
+    recipe = RECIPES[recipe_name]
+    st.caption(recipe.description)
+    backbone = st.selectbox(
+        "Backbone",
+        BACKBONES,
+        format_func=lambda name: BACKBONE_TITLES[name],
+        key=state.Key.TRAIN_BACKBONE,
+        help="The frozen network that turns an image into features.",
+    )
+    name = st.text_input(
+        "Name of the model", placeholder="automatic: recipe and time", max_chars=200, key=state.Key.TRAIN_NAME
+    )
+    with st.expander(f"Advanced · {project.image_height} × {project.image_width} px"):
+        left, right = st.columns(2)
+        height = left.number_input("Height, pixels", 64, 2048, project.image_height, step=32, key="train-height")
+        width = right.number_input("Width, pixels", 64, 2048, project.image_width, step=32, key="train-width")
+        epochs = left.number_input(
+            "Epochs",
+            min_value=1,
+            max_value=100_000,
+            value=None,
+            placeholder=str(recipe.epochs) if recipe.epochs else "automatic",
+            key="train-epochs",
+            help="Empty: as the recipe says. Automatic runs as many epochs as the number of images calls for.",
+        )
+        seed = right.number_input("Seed", 0, 2**32 - 1, 0, key="train-seed", help="Same seed, same model.")
+        pooling = left.number_input(
+            "Pooling fraction",
+            min_value=0.001,
+            max_value=1.0,
+            value=None,
+            step=0.005,
+            format="%.3f",
+            placeholder=f"{recipe.pooling_fraction:g}",
+            key="train-pooling",
+            help="Share of the map, most suspicious cells first, whose mean is the score. Small for small defects; "
+            "1 is the mean of the whole map.",
+        )
+    return Choice(
+        recipe=recipe_name,
+        backbone=backbone,
+        image_size=(int(height), int(width)),
+        epochs=None if epochs is None else int(epochs),
+        seed=int(seed),
+        pooling_fraction=None if pooling is None else float(pooling),
+        name=name.strip(),
+    )
+
+
+def submit(project: projects.Project, choice: Choice) -> int:
+    """Put a training job into the queue and return its id.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+    settings = {"backbone": choice.backbone, "image_size": choice.image_size, "seed": choice.seed}
+    if choice.epochs is not None:
+        settings["epochs"] = choice.epochs
+    if choice.pooling_fraction is not None:
+        settings["pooling_fraction"] = choice.pooling_fraction
+    RECIPES[choice.recipe].with_settings(settings)  # refuse here, not minutes later in the worker
+    payload = {
+        "recipe": choice.recipe,
+        "backbone": choice.backbone,
+        "epochs": choice.epochs,
+        "seed": choice.seed,
+        "pooling_fraction": choice.pooling_fraction,
+        "image_size": list(choice.image_size),
+        "name": choice.name or f"{choice.recipe} {datetime.now().astimezone():%Y-%m-%d %H:%M}",
+        "inspector": state.inspector(),
+    }
+    return start("train", payload, project_id=project.id)
+
+
+def draw_run(runs: list[jobs.Job]) -> None:
+    """The run in progress, or how the newest one ended."""
+    if not runs:
+        st.caption("Progress appears here once training has started. It goes on when this page is closed.")
+        return
+    active = [job for job in runs if job.is_active]
+    for job in reversed(active) if active else runs[:1]:
+        job_panel(job.id, loss=True, on_success=_what_now)
+
+
+def _what_now(_job: jobs.Job) -> None:
+    with st.container(horizontal=True):
+        go("review", "Review what it sees")
+        go("evaluate", "Evaluate how good it is")
+
+
+def draw_past(runs: list[jobs.Job], models: list[registry.Model]) -> None:
+    """All runs in a table, with the figures of the model each one made."""
+    by_job = {model.job_id: model for model in models}
+    rows = []
+    for job in runs:
+        model = by_job.get(job.id)
+        payload = job.payload
+        rows.append(
+            {
+                "Started": moment(job.started_at or job.created_at),
+                "Name": plain(payload.get("name", "")),
+                "Status": status_word(job),
+                "Took": duration(took(job)),
+                "Recipe": payload.get("recipe", ""),
+                "Backbone": payload.get("backbone", ""),
+                "Device": plain((job.metrics or {}).get("device", "–")),
+                "Held-out AP-det": figure(_image_figure(model, "ap_det")),
+                "Held-out I-AUROC": figure(_image_figure(model, "i_auroc")),
+                "Reason": plain(job.error or ""),
+            }
+        )
+    st.dataframe(pd.DataFrame(rows), hide_index=True)
+
+
+def draw_models(project: projects.Project, models: list[registry.Model]) -> None:
+    """The models of the project; the active one is what Review and Inspect start with."""
+    for model in models:
+        active = model.id == project.active_model_id
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            with st.container(gap=None, width="stretch"):
+                st.markdown(f"**{literal(model.name)}** · {model.recipe} · {model.backbone}")
+                st.caption(f"{moment(model.created_at)} · threshold {model.threshold:.3f} · {model_figures(model)}")
+            if active:
+                st.badge("Active", icon="✅", color="blue")
+            else:
+                st.button("Activate", key=f"model-activate-{model.id}", on_click=_activate, args=(model.id,))
+
+
+def model_figures(model: registry.Model) -> str:
+    """Held-out figures of a model in one line, with the images they rest on."""
+    summary = model.summary or {}
+    good, bad = summary.get("n_held_out_good"), summary.get("n_held_out_bad")
+    words = f"AP-det {figure(_image_figure(model, 'ap_det'))}, I-AUROC {figure(_image_figure(model, 'i_auroc'))}"
+    if _image_figure(model, "escape_rate") is not None:
+        words += f", escapes {percent(_image_figure(model, 'escape_rate'))}"
+    return words if good is None or bad is None else f"{words} on {good:,} good and {bad:,} bad held-out images"
+
+
+def _image_figure(model: registry.Model | None, key: str) -> float | None:
+    value = ((model.summary or {}).get("image") or {}).get(key) if model is not None else None
+    return value if isinstance(value, int | float) else None
+
+
+def _activate(model_id: int) -> None:
+    with show_errors():
+        registry.activate(resources.database(), model_id=model_id)

@@ -1,0 +1,45 @@
+"""Train: choose a recipe, press one button, watch it run."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.components import resources
+from pages.components.errors import show_errors
+from pages.components.project import need_project
+from pages.components.train_panel import draw_form, draw_labels, draw_models, draw_past, draw_run, submit
+from storage import jobs, projects, registry
+
+project = need_project()
+db = resources.database()
+st.title("Train", anchor=False)
+
+left, right = st.columns([2, 3], gap="large")
+with left:
+    counts = projects.counts(db, project_id=project.id)
+    blocked = draw_labels(counts)
+    choice = draw_form(project)
+    busy = bool(jobs.active(db, project_id=project.id, kinds=("train",)))
+    if st.button(
+        "Train",
+        type="primary",
+        width="stretch",
+        disabled=blocked is not None or busy,
+        help=blocked or ("A training is running; wait for it or cancel it." if busy else None),
+        key="train-start",
+    ):
+        with show_errors():
+            submit(project, choice)
+            st.rerun()
+with right:
+    runs = jobs.list_jobs(db, project_id=project.id, kinds=("train",), limit=50)
+    with show_errors():
+        draw_run(runs)
+
+models = registry.list_models(db, project_id=project.id)
+if models:
+    st.subheader("Models", anchor=False)
+    draw_models(project, models)
+if runs:
+    st.subheader("Past runs", anchor=False)
+    draw_past(runs, models)
