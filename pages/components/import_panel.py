@@ -10,9 +10,9 @@ import streamlit as st
 from pages.components import resources, state
 from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, status_word
-from pages.components.text import count, csv_bytes, literal, moment, plain
+from pages.components.text import count, csv_bytes, literal, moment, plain, prose
 from pages.components.workers import look_after_jobs
-from ssn_core.errors import LayoutError
+from ssn_core.errors import SsnError
 from storage import archives, imports, jobs, projects
 
 UPLOAD, FOLDER = "Upload files or a zip", "Folder on this computer"
@@ -27,7 +27,7 @@ The layout is recognised from names and folders; nothing needs to be renamed.
 | MVTec AD | `train/good/…`, `test/<defect>/…`, `ground_truth/<defect>/000_mask.png` | labels, masks |
 | KolektorSDD2 | `train/10000.png`, `train/10000_GT.png`, `test/…` | labels and masks from the `_GT` files, split |
 | KolektorSDD | `kos01/Part0.jpg`, `kos01/Part0_label.bmp` | labels and masks, one group a part |
-| Folder per class | `good/…`, `bad/…` (also ok, pass, normal; ng, defect, anomaly, fail …) | labels |
+| Folder per class | `good/…`, `bad/…` (also ok, pass; ng, defect …), also below `train/`, `test/` | labels, split |
 | Flat folder | any images | images without labels |
 | CSV | `labels.csv` beside the images | see below |
 
@@ -63,15 +63,8 @@ def _folder(project: projects.Project) -> None:
     if st.button("Look", disabled=not path.strip(), key="data-look-folder"):
         with show_errors(), st.spinner("Reading names …"):
             source = Path(path.strip()).expanduser()
-            if not source.exists():
-                raise LayoutError(
-                    "There is no such folder or file on this computer",
-                    value=str(source),
-                    action="Check the path, or upload the files instead",
-                )
-            state.set_pending_import(
-                state.PendingImport(project.id, source, staged=False, preview=imports.preview(source=source))
-            )
+            found = imports.preview(source=source)
+            state.set_pending_import(state.PendingImport(project.id, source, staged=False, preview=found))
 
 
 def _upload(project: projects.Project) -> None:
@@ -85,9 +78,12 @@ def _upload(project: projects.Project) -> None:
             folder = archives.stage_uploads(
                 resources.database().data_dir, [(upload.name, upload) for upload in uploads]
             )
-            state.set_pending_import(
-                state.PendingImport(project.id, folder, staged=True, preview=imports.preview(source=folder))
-            )
+            try:
+                found = imports.preview(source=folder)
+            except SsnError:
+                archives.discard(resources.database().data_dir, folder)
+                raise
+            state.set_pending_import(state.PendingImport(project.id, folder, staged=True, preview=found))
 
 
 def _preview(project: projects.Project, pending: state.PendingImport) -> None:
@@ -99,7 +95,7 @@ def _preview(project: projects.Project, pending: state.PendingImport) -> None:
         if found.sample_names:
             st.markdown("For example " + ", ".join(literal(name) for name in found.sample_names[:4]))
         for problem in found.problems:
-            st.warning(plain(problem), icon="⚠️")
+            st.warning(prose(problem), icon="⚠️")
         if found.ignored:
             with st.expander(f"{count(len(found.ignored), 'file')} ignored, with reasons"):
                 _table(["File", "Reason"], [(name, reason) for name, reason in found.ignored])
@@ -114,7 +110,13 @@ def _preview(project: projects.Project, pending: state.PendingImport) -> None:
                 args=(project, pending),
                 key="data-import",
             )
-            st.button("Put away", on_click=state.set_pending_import, args=(None,), key="data-put-away")
+            st.button("Put away", on_click=_put_away, args=(pending,), key="data-put-away")
+
+
+def _put_away(pending: state.PendingImport) -> None:
+    state.set_pending_import(None)
+    if pending.staged:
+        archives.discard(resources.database().data_dir, pending.source)
 
 
 def summary(found: imports.Preview) -> str:

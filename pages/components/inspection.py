@@ -17,7 +17,7 @@ from PIL import Image
 from pages.components import palette, resources, state
 from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start, status_word
-from pages.components.text import NOT_AVAILABLE, count, csv_bytes, literal, moment, plain
+from pages.components.text import NOT_AVAILABLE, count, csv_bytes, literal, moment, plain, prose
 from ssn_core import rendering
 from storage import archives, jobs, projects, registry
 
@@ -173,7 +173,7 @@ def _verdict(row: Row) -> str:
 def _picture(row: Row, folder: Path, model: registry.Model) -> None:
     st.markdown(literal(row.name))
     if row.error or row.sha256 is None or row.score is None:
-        st.warning(plain(row.error or "This file could not be inspected."), icon="⚠️")
+        st.warning(prose(row.error or "This file could not be inspected."), icon="⚠️")
         return
     st.markdown(f"**{_verdict(row)}** · score {row.score:.3f}")
     opacity = st.slider("Heat-map", 0, 100, 50, format="%d %%", key=state.Key.INSPECT_OPACITY) / 100

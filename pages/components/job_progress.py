@@ -12,7 +12,7 @@ import streamlit as st
 
 from pages.components import charts, resources
 from pages.components.errors import show_errors
-from pages.components.text import duration, literal
+from pages.components.text import duration, literal, prose
 from pages.components.workers import look_after_jobs
 from storage import jobs
 
@@ -86,7 +86,7 @@ def _active(job: jobs.Job) -> None:
     elif job.status == "queued":
         words.markdown(f"**{KIND_WORDS.get(job.kind, job.kind)} waits for its turn.**{_who_is_ahead(job)}")
     else:
-        words.markdown(f"**{job.phase}**  \n{facts(job)}")
+        words.markdown(f"**{prose(job.phase)}**  \n{facts(job)}")
     button.button(
         "Cancel",
         key=f"job-cancel-{job.id}",
@@ -119,8 +119,7 @@ def _ended(job: jobs.Job) -> None:
     if job.status == "succeeded":
         st.success(f"{word} done in {duration(took(job))}.", icon="✅")
     elif job.status == "failed":
-        st.error(f"**{word} failed.**", icon="🛑")
-        st.text(job.error or "No reason was recorded.")
+        st.error(f"**{word} failed.** {prose(job.error or 'No reason was recorded.')}", icon="🛑")
         log = jobs.log_tail(resources.database(), job_id=job.id)
         if log.strip():
             with st.expander("Log"):

@@ -31,6 +31,16 @@ def literal(name: object) -> str:
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
+def prose(message: object) -> str:
+    """A sentence that may hold names from outside, for Markdown: every sign is shown, none is obeyed.
+
+    Besides the backslashes, an invisible word joiner breaks up what is recognised after escapes are resolved: emoji
+    and icon codes, addresses.
+    """
+    escaped = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", plain(message))
+    return re.sub(r"(:|@|(?<=www)\\\.)", "\\1\u2060", escaped, flags=re.IGNORECASE)
+
+
 def percent(rate: float | None, digits: int = 1) -> str:
     """A rate 0..1 as "12.3 %"; None as "n/a"."""
     return NOT_AVAILABLE if rate is None else f"{100 * rate:.{digits}f} %"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,13 @@ def test_no_name_can_close_its_code_span_or_break_the_transport(name: str) -> No
 
 def _runs(inner: str) -> list[str]:
     return [run for run in "".join(c if c == "`" else " " for c in inner).split() if run]
+
+
+def test_a_sentence_with_a_hostile_name_obeys_none_of_its_signs() -> None:
+    shown = text.prose("Bad name: **a** <b> :smile: $x$ [l](http://h) www.h.de a@b.de\n# h")
+    assert not re.search(r"(?<!\\)[!-/:-@\[\]^-`{-~]", shown)  # each sign has its backslash
+    assert not re.search(r"[:@](?!\u2060)|www\\\.(?!\u2060)|\n", shown)
+    assert re.sub(r"\\(.)", r"\1", shown).replace("\u2060", "").startswith("Bad name: **a** <b> :smile: $x$ [l](http")
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-cmd", "@SUM(A1)", " =1", "\t=1", "\r=1", "＝1"])
