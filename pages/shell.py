@@ -17,24 +17,27 @@ VIEWS = Path(__file__).resolve().parent / "views"
 st.set_page_config(page_title="SSN Inspector", page_icon="🔎", layout="wide", initial_sidebar_state="expanded")
 
 
-def _page(name: str, title: str, icon: str, *, default: bool = False) -> st.Page | None:
-    if not (VIEWS / f"{name}.py").exists():
-        return None
-    return st.Page(VIEWS / f"{name}.py", title=title, icon=icon, url_path=None if default else name, default=default)
+# Streamlit leaves wide margins; the pictures need the room.
+st.html("<style>[data-testid=stMainBlockContainer] { padding: 4.25rem 2.5rem 1.5rem; }</style>")
+
+
+def _page(name: str, *, default: bool = False) -> st.Page:
+    title = name.capitalize()
+    return st.Page(VIEWS / f"{name}.py", title=title, url_path=None if default else name, default=default)
 
 
 # The order of the work: bring images in, label, train, look, measure, use.
 PAGES = [
-    _page("home", "Home", "🏠", default=True),
-    _page("data", "Data", "🗂️"),
-    _page("label", "Label", "🏷️"),
-    _page("train", "Train", "🎓"),
-    _page("review", "Review", "🔥"),
-    _page("evaluate", "Evaluate", "📈"),
-    _page("inspect", "Inspect", "🔎"),
+    _page("home", default=True),
+    _page("data"),
+    _page("label"),
+    _page("train"),
+    _page("review"),
+    _page("evaluate"),
+    _page("inspect"),
 ]
 
-page = st.navigation([known for known in PAGES if known is not None])
+page = st.navigation(PAGES)
 with show_errors():
     startup.once_per_process()
     sidebar.show()

@@ -9,12 +9,16 @@ from pages.components import state
 
 def require_inspector() -> str:
     """The inspector's name. Without one, asks for it and ends the page run: no verdict without a name."""
-    name = state.inspector()
-    if name:
-        return name
+    if not state.inspector():
+        _ask()
+        st.stop()
+    return state.inspector()
+
+
+def _ask() -> None:
     with st.container(width=460, border=True):
         st.subheader("Who is looking?")
-        st.write("Your name is kept with each verdict, so that a second opinion has a face. This browser remembers it.")
+        st.write("Your name is kept with each verdict. This browser remembers it.")
         with st.form(state.Key.NAME_FORM, border=False):
             typed = st.text_input("Your name", max_chars=state.MAX_NAME, placeholder="for example Ada")
             if st.form_submit_button("Start", type="primary"):
@@ -22,4 +26,3 @@ def require_inspector() -> str:
                 if state.inspector():
                     st.rerun()
                 st.warning("Please type a name first.")
-    st.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components import state
+from pages.components.browser import browser_link
 from pages.components.resources import database
 from storage import projects
 
@@ -17,6 +18,7 @@ def show() -> None:
         if known:
             _project_selector(known)
         _inspector()
+        browser_link(known)
 
 
 def _settle_project(known: list[projects.Project]) -> None:

@@ -1,0 +1,56 @@
+// Sidebar: remembers who is looking and where, and shows the project's progress and what is not saved yet.
+
+const YEAR_SECONDS = 365 * 24 * 3600;
+let unsubscribe = null;
+const told = {}; // what this tab remembered last: an empty value only forgets what was there before
+
+function remember(name, value) {
+  if (!value && !told[name]) return;
+  told[name] = value;
+  const text = value === null || value === undefined ? "" : encodeURIComponent(value);
+  document.cookie = `${name}=${text}; Path=/; SameSite=Lax; Max-Age=${text ? YEAR_SECONDS : 0}`;
+}
+
+function element(tag, className, text = "") {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".ssn-progress");
+  remember("ssn_inspector", data.queue.inspector);
+  remember("ssn_project", data.queue.project);
+  queue.configure(data.queue);
+
+  const draw = () => {
+    const counts = queue.liveCounts(data.queue.project);
+    const status = queue.status();
+    root.hidden = !counts || (!counts.total && status.level === "saved");
+    if (root.hidden) return;
+    const head = element("div", "head");
+    head.append(element("span", "", "Labelled"), element("b", "labelled", `${counts.labelled} of ${counts.total}`));
+    const bar = element("div", "bar");
+    const numbers = element("div", "counts");
+    for (const verdict of VERDICT_NAMES) {
+      const { sign, word, colour } = data.palette[verdict];
+      const part = element("i", "");
+      part.style.width = `${counts.total ? (100 * counts[verdict]) / counts.total : 0}%`;
+      part.style.background = colour;
+      bar.append(part);
+      const number = element("b", verdict, `${sign} ${counts[verdict]}`);
+      number.style.color = colour;
+      number.title = word;
+      number.setAttribute("aria-label", `${word}: ${counts[verdict]}`);
+      numbers.append(number);
+    }
+    const state = element("div", "state", status.level === "saved" ? "✓ All saved" : status.text);
+    state.dataset.level = status.level;
+    root.replaceChildren(head, bar, numbers, state);
+  };
+
+  unsubscribe?.();
+  unsubscribe = queue.subscribe(draw);
+  draw();
+}

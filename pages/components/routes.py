@@ -1,0 +1,266 @@
+"""Our own HTTP routes beside Streamlit's: pictures out, verdicts in.
+
+They bypass Streamlit's session, so each request carries a token that opens one project (resources.token), is refused
+when another site made it, and reaches files only through an image's number, never through a path.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import DBAPIError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from pages.components import resources
+from ssn_core import rendering
+from ssn_core.errors import SsnError
+from storage import files, images, labels, predictions, projects, registry, thumbnails
+
+log = logging.getLogger("ssn.routes")
+
+MAX_BODY = 1_000_000  # bytes; 200 verdicts take some 40,000
+MAX_IDS = 500
+MAP_EDGE = 768  # px; a map is smooth, so the browser may enlarge it further
+PICTURE_HEADERS = {
+    "Cache-Control": "private, max-age=31536000, immutable",  # an image's number never means another picture
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+}
+JSON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class RefusedError(Exception):
+    """A request that gets no answer, with its HTTP status and a reason for people."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+def _get(answer: Callable[[Request, int], Response]) -> Callable[[Request], Response]:
+    """A GET route: checks who asks, then answers for the token's project. Runs in a thread."""
+
+    @wraps(answer)
+    def endpoint(request: Request) -> Response:
+        try:
+            if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+                raise RefusedError(403, "This address is for the app's own pages")
+            return answer(request, _project_of(request.query_params.get("t", "")))
+        except RefusedError as refused:
+            return _refusal(refused.status, refused.reason)
+        except SsnError as error:
+            return _refusal(404, str(error))
+        except FileNotFoundError:
+            log.exception("a stored file is missing")
+            return _refusal(404, "The file is missing in the data folder")
+        except DBAPIError:
+            log.exception("the database did not answer")
+            return _refusal(503, "The database did not answer; please try again")
+
+    return endpoint
+
+
+def _refusal(status: int, reason: str) -> JSONResponse:
+    return JSONResponse({"error": reason}, status_code=status, headers=JSON_HEADERS)
+
+
+def _project_of(token: object) -> int:
+    project_id = resources.check_token(token) if isinstance(token, str) else None
+    if project_id is None:
+        raise RefusedError(403, "This page is too old; please reload it")
+    return project_id
+
+
+def _image(project_id: int, image_id: int) -> images.Image:
+    found = images.get_many(resources.database(), image_ids=[image_id]) if image_id < 2**31 else []
+    if not found or found[0].project_id != project_id:
+        raise RefusedError(404, "There is no such image in this project")
+    return found[0]
+
+
+@_get
+def thumb(request: Request, project_id: int) -> Response:
+    """A small picture of an image, at most 320 px wide and high."""
+    image = _image(project_id, request.path_params["image_id"])
+    path = thumbnails.thumbnail(
+        resources.database().data_dir, sha256=image.sha256, extension=image.extension, edge=thumbnails.EDGE
+    )
+    return _picture(path)
+
+
+@_get
+def full_image(request: Request, project_id: int) -> Response:
+    """The image as it was brought in (or a lossless rendition where browsers cannot show its format)."""
+    image = _image(project_id, request.path_params["image_id"])
+    return _picture(thumbnails.display(resources.database().data_dir, sha256=image.sha256, extension=image.extension))
+
+
+@_get
+def anomaly_map(request: Request, project_id: int) -> Response:
+    """The model's anomaly map as a grey PNG in display size: 0 = low end, 255 = high end of the model's one scale."""
+    image = _image(project_id, request.path_params["image_id"])
+    model = registry.get(resources.database(), model_id=request.path_params["model_id"])
+    if model.project_id != project_id:
+        raise RefusedError(404, "There is no such model in this project")
+    found = predictions.load_map(resources.database(), model_id=model.id, sha256=image.sha256)
+    if found is None:
+        raise RefusedError(404, "There is no map of this image yet")
+    shown = rendering.to_display_size(found, _map_size(image.height, image.width), sigma=rendering.DISPLAY_SIGMA)
+    png = rendering.png_bytes(rendering.quantise(shown, low=model.scale_low, high=model.scale_high))
+    return Response(png, media_type="image/png", headers=PICTURE_HEADERS)
+
+
+@_get
+def mask(request: Request, project_id: int) -> Response:
+    """The defect mask as a PNG: 0 = good, any other value = defect."""
+    image = _image(project_id, request.path_params["image_id"])
+    if image.mask_sha256 is None:
+        raise RefusedError(404, "This image has no mask")
+    return _picture(files.mask_path(resources.database().data_dir, sha256=image.mask_sha256))
+
+
+@_get
+def image_list(request: Request, project_id: int) -> Response:
+    """The numbers of all images with a label ("all" or one of good, bad, unsure, none), in their order."""
+    wanted = request.query_params.get("filter", "all")
+    if wanted != "all" and wanted not in images.LABEL_FILTERS:
+        raise RefusedError(400, f"Unknown filter; expected all or one of {', '.join(images.LABEL_FILTERS)}")
+    found = images.ids(resources.database(), project_id=project_id, labels=None if wanted == "all" else (wanted,))
+    return _json({"ids": found})
+
+
+@_get
+def image_details(request: Request, project_id: int) -> Response:
+    """Name, size in pixels and label of up to 500 images (`ids`, joined by commas)."""
+    now = time.time()  # before the reading: what is stored later counts as newer
+    found = images.get_many(resources.database(), image_ids=_ids(request.query_params.get("ids", "").split(",")))
+    items = [
+        {"id": image.id, "name": image.name, "w": image.width, "h": image.height, "label": image.label}
+        for image in found
+        if image.project_id == project_id
+    ]
+    return _json({"items": items, "now": now})
+
+
+async def post_labels(request: Request) -> Response:
+    """Take verdicts: {token, events: [...], watch: [image, ...]} -> {acks, rejected, counts, labels, now}.
+
+    Without events it only tells the news: the project's counts and the labels of the watched images. The answer
+    comes after the verdicts are stored; any status but 200 means that the sender has to send them again.
+    """
+    try:
+        _check_origin(request)
+        body = await _json_body(request)
+        project_id = _project_of(body.get("token"))
+        events = [_event(item) for item in _list(body, "events")]
+        watch = _ids(_list(body, "watch"))
+        return _json(await run_in_threadpool(_store, project_id, events, watch))
+    except RefusedError as refused:
+        return _refusal(refused.status, refused.reason)
+    except (DBAPIError, SsnError):
+        log.exception("verdicts could not be stored; the browser keeps them and tries again")
+        return _refusal(503, "The verdicts could not be stored; the browser keeps them and tries again")
+
+
+def _store(project_id: int, events: list[labels.LabelEvent], watch: list[int]) -> dict[str, Any]:
+    db = resources.database()
+    acks: dict[str, int] = {}
+    rejected: list[tuple[str, int, str]] = []
+    if events:  # news alone must not take the write lock
+        recorded = labels.record(db, project_id=project_id, events=events)
+        acks, rejected = recorded.acks, recorded.rejected
+    now = time.time()  # after the storing, before the reading
+    return {
+        "acks": acks,
+        "rejected": rejected,
+        "counts": asdict(projects.label_counts(db, project_id=project_id)),
+        "labels": {i.id: i.label for i in images.get_many(db, image_ids=watch) if i.project_id == project_id},
+        "now": now,
+    }
+
+
+def _check_origin(request: Request) -> None:
+    origin = urlsplit(request.headers.get("origin", ""))
+    if not origin.netloc or origin.netloc.lower() != request.headers.get("host", "").lower():
+        raise RefusedError(403, "Verdicts are taken from the app's own pages only")
+
+
+async def _json_body(request: Request) -> dict[str, Any]:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusedError(415, "Expected JSON")
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY:
+            raise RefusedError(413, f"Expected at most {MAX_BODY:,} bytes at once")
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, "Expected JSON") from error
+    if not isinstance(parsed, dict):
+        raise RefusedError(400, "Expected a JSON object")
+    return parsed
+
+
+def _list(body: dict[str, Any], name: str) -> list[Any]:
+    value = body.get(name, [])
+    if not isinstance(value, list) or len(value) > MAX_IDS:
+        raise RefusedError(400, f"Expected {name!r} to be a list of at most {MAX_IDS}")
+    return value
+
+
+def _event(item: object) -> labels.LabelEvent:
+    """One event as it arrived; labels.record checks its values and refuses one alone."""
+    if not isinstance(item, dict) or not isinstance(item.get("client"), str) or not isinstance(item.get("seq"), int):
+        raise RefusedError(400, "Expected events with a client and a sequence number")
+    return labels.LabelEvent(
+        client=item["client"],
+        seq=item["seq"],
+        image_id=item.get("image_id"),
+        verdict=item.get("verdict"),
+        inspector=item.get("inspector"),
+        origin=item.get("origin"),
+        is_undo=bool(item.get("is_undo", False)),
+        seconds=item.get("seconds"),
+    )
+
+
+def _ids(values: list[Any]) -> list[int]:
+    texts = [str(value) for value in values[:MAX_IDS] if not isinstance(value, bool)]
+    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 10]
+
+
+def _map_size(height: int, width: int) -> tuple[int, int]:
+    scale = min(1.0, MAP_EDGE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _json(content: dict[str, Any]) -> JSONResponse:
+    return JSONResponse(content, headers=JSON_HEADERS)
+
+
+def _picture(path: Path) -> FileResponse:
+    return FileResponse(path, headers=PICTURE_HEADERS)
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/ssn/labels", post_labels, methods=["POST"]),
+    Route("/ssn/list", image_list),
+    Route("/ssn/details", image_details),
+    Route("/ssn/thumb/{image_id:int}", thumb),
+    Route("/ssn/image/{image_id:int}", full_image),
+    Route("/ssn/map/{model_id:int}/{image_id:int}.png", anomaly_map),
+    Route("/ssn/mask/{image_id:int}.png", mask),
+]
