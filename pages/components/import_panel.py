@@ -105,7 +105,8 @@ def _preview(project: projects.Project, pending: state.PendingImport) -> None:
             st.button(
                 f"Import {count(found.n_images, 'image')}",
                 type="primary",
-                disabled=found.n_images == 0,
+                disabled=found.n_images == 0 or not state.inspector(),
+                help=None if state.inspector() else "Type your name in the sidebar first: labels carry it.",
                 on_click=_submit,
                 args=(project, pending),
                 key="data-import",

@@ -102,10 +102,11 @@ def facts(job: jobs.Job) -> str:
     """Epoch, loss, time left and device in one line; only those that are known."""
     metrics = job.metrics or {}
     parts = []
-    if metrics.get("epoch") is not None:
+    training = job.phase.startswith("Training")  # the last epoch and loss are kept while later phases run
+    if training and metrics.get("epoch") is not None:
         of = f" of {metrics['epochs']}" if metrics.get("epochs") else ""
         parts.append(f"epoch {metrics['epoch']}{of}")
-    if metrics.get("loss") is not None:
+    if training and metrics.get("loss") is not None:
         parts.append(f"loss {metrics['loss']:.4g}")
     if job.eta_seconds is not None:
         parts.append(f"about {duration(job.eta_seconds)} left")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components import palette, resources, state
+from pages.components import palette, resources
 from pages.components.label_queue import with_queue
 from pages.components.text import plain
 
@@ -58,7 +58,7 @@ def thumb_strip(
     data = {
         "uid": key,
         "project": project_id,
-        "token": resources.token(project_id, state.session_id()),
+        "token": resources.token(project_id),
         "items": [{"id": t.image_id, "name": plain(t.name), "score": t.score, "label": t.label} for t in thumbs],
         "current": current,
         "threshold": threshold,

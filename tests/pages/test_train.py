@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pytest
+from page_seed import HOSTILE, add_model, open_page, project_with_images, running, set_job, texts
+
+from pages.components import state
+from ssn_core.recipes import MIN_BAD, MIN_GOOD
+from storage import jobs, projects, registry
+from storage.db import Database
+
+ENOUGH = ["good"] * 12 + ["bad"] * 10
+
+
+@pytest.fixture
+def project(db: Database) -> projects.Project:
+    return project_with_images(db, ENOUGH)
+
+
+def _train_job(db: Database, project: projects.Project, **values: object) -> int:
+    job_id = jobs.submit(db, kind="train", project_id=project.id, payload={"recipe": "cam", "name": "First"})
+    set_job(db, job_id, **values)
+    return job_id
+
+
+def test_without_images_training_is_disabled_and_leads_to_the_data(db: Database) -> None:
+    projects.create(db, name="Empty")
+    app = open_page("train")
+    assert app.button(key="train-start").disabled
+    assert f"{MIN_GOOD} good and {MIN_BAD} bad labels are missing" in app.warning[0].value
+
+
+def test_with_no_bad_image_the_page_says_how_many_are_missing(db: Database) -> None:
+    project_with_images(db, ["good"] * 30)
+    app = open_page("train")
+    assert app.button(key="train-start").disabled
+    assert f"{MIN_BAD} bad labels are missing" in app.warning[0].value
+    assert "good labels" not in app.warning[0].value
+
+
+def test_one_missing_label_is_singular(db: Database) -> None:
+    project_with_images(db, ["good"] * 30 + ["bad"] * (MIN_BAD - 1))
+    assert "1 bad label is missing" in open_page("train").warning[0].value
+
+
+def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project: projects.Project) -> None:
+    app = open_page("train")
+    app.number_input(key="train-epochs").set_value(7).run()
+    app.number_input(key="train-height").set_value(128).run()
+    app.text_input(key=state.Key.TRAIN_NAME).set_value(" Trial ").run()
+    app.button(key="train-start").click().run()
+    payload = jobs.active(db, kinds=("train",))[0].payload
+    assert payload == {
+        "recipe": "cam",
+        "backbone": "resnet18",
+        "epochs": 7,
+        "seed": 0,
+        "pooling_fraction": None,
+        "image_size": [128, 64],
+        "name": "Trial",
+        "inspector": "",
+    }
+    assert app.button(key="train-start").disabled
+    assert "Training waits for its turn." in texts(app)
+
+
+def test_progress_is_read_from_the_database_alone(db: Database, project: projects.Project) -> None:
+    metrics = {"epoch": 12, "epochs": 120, "loss": 0.01234, "device": "NVIDIA H100"}
+    job_id = _train_job(
+        db, project, **running(phase="Training: fold 1 of 3", done=12, total=480, metrics=metrics, eta_seconds=200.0)
+    )
+    jobs.add_points(db, job_id=job_id, attempt=1, series="fold 1 of 3", points=[(1, 0.5), (2, 0.4)])
+    said = texts(open_page("train"))
+    for words in ("epoch 12 of 120", "loss 0.01234", "about 3 min 20 s left", "on `NVIDIA H100`"):
+        assert words in said
+
+
+def test_cancelling_is_not_cancelled_until_the_process_is_gone(db: Database, project: projects.Project) -> None:
+    job_id = _train_job(db, project, **running(phase="Training: model", done=1, total=10))
+    app = open_page("train")
+    app.button(key=f"job-cancel-{job_id}").click().run()
+    assert "Cancelling …" in texts(app)
+    assert "was cancelled" not in texts(app)
+    set_job(db, job_id, status="cancelled")
+    assert "Training was cancelled." in texts(open_page("train"))
+
+
+def test_an_interrupted_run_can_be_resumed(db: Database, project: projects.Project) -> None:
+    job_id = _train_job(db, project, status="interrupted", attempt=1)
+    app = open_page("train")
+    assert "Training was interrupted." in texts(app)
+    app.button(key=f"job-resume-{job_id}").click().run()
+    assert jobs.get(db, job_id=job_id).status == "queued"
+    assert "Training waits for its turn." in texts(app)
+
+
+def test_a_failed_run_says_why(db: Database, project: projects.Project) -> None:
+    _train_job(db, project, status="failed", error=f"Weights are missing in {HOSTILE}.")
+    app = open_page("train")
+    assert "Weights are missing in" in app.error[0].value.replace("\\", "")
+    assert "**x**" not in app.error[0].value
+
+
+def test_past_runs_show_status_device_and_held_out_figures(db: Database, project: projects.Project) -> None:
+    job_id = _train_job(db, project, status="succeeded", metrics={"device": "CPU"})
+    add_model(db, project.id, [], job_id=job_id)
+    _train_job(db, project, status="failed", error="No memory")
+    table = open_page("train").dataframe[0].value
+    assert list(table["Status"]) == ["Failed", "Done"]
+    assert list(table["Held-out AP-det"]) == ["n/a", "0.800"]
+    assert list(table["Device"]) == ["–", "CPU"]
+
+
+def test_another_model_can_be_made_the_active_one(db: Database, project: projects.Project) -> None:
+    first = add_model(db, project.id, [], name="First")
+    second = add_model(db, project.id, [], name="Second")
+    app = open_page("train")
+    assert projects.get(db, project_id=project.id).active_model_id == second.id
+    app.button(key=f"model-activate-{first.id}").click().run()
+    assert projects.get(db, project_id=project.id).active_model_id == first.id
+    assert len(registry.list_models(db, project_id=project.id)) == 2
