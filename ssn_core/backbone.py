@@ -155,7 +155,7 @@ def load_backbone(
             return Backbone(name, _read_state(place), padding=padding, source=str(place))
     try:
         state = _WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
-    except Exception as error:  # noqa: BLE001  # whatever the network raises, the answer for the user is the same
+    except Exception as error:  # whatever the network raises, the answer for the user is the same
         looked = [*map(str, places), "torchvision's download"]
         raise WeightsError(
             f"No ImageNet weights for {name} were found",

@@ -1,7 +1,7 @@
 """A model is a folder: `weights.safetensors` and `model.json`.
 
 It is written beside its final name and renamed, so a folder that exists is whole. Loading is strict and nothing is
-unpickled. The frozen backbone is not in it: model.json holds its weights' hash, and loading insists on the same weights.
+unpickled. The frozen backbone is not in it: model.json holds its weights' hash, and loading insists on the same ones.
 """
 
 from __future__ import annotations

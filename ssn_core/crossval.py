@@ -89,7 +89,8 @@ def cross_validate(
         start = time.monotonic()
         training = [image for image in images if folds[image.key] != fold]
         left_out = [image for image in images if folds[image.key] == fold]
-        chosen, trials = recipe, []
+        chosen = recipe
+        trials: list[dict[str, float | None]] = []
         if pooling_fractions:
             chosen, trials = _choose_q(
                 recipe, training, taps, folds, pooling_fractions, fold=fold, device=device, reporter=reporter

@@ -81,7 +81,7 @@ class TapCache:
         (h2, w2), (h3, w3) = tap_sizes(self.image_size)
         c2, c3 = self.backbone.tap_channels
         flat = torch.from_numpy(np.stack([np.load(self.path(key), mmap_mode="r", allow_pickle=False) for key in keys]))
-        tap2, tap3 = flat.split((c2 * h2 * w2, c3 * h3 * w3), dim=1)
+        tap2, tap3 = torch.split(flat, [c2 * h2 * w2, c3 * h3 * w3], dim=1)
         return tap2.float().view(-1, c2, h2, w2), tap3.float().view(-1, c3, h3, w3)
 
 

@@ -107,6 +107,13 @@ class CamNet(nn.Module):
             channels, width=recipe.head_width, pooling_fraction=recipe.pooling_fraction, padding=recipe.padding
         )
 
+    @torch.no_grad()
+    def start_standardised(self, mean: Tensor, std: Tensor) -> None:
+        """Let the adaptor start as x -> (x - mean) / std for each channel; both are (C,), std > 0."""
+        self.adaptor.weight.copy_(torch.diag(1 / std)[:, :, None, None])
+        if self.adaptor.bias is not None:
+            self.adaptor.bias.copy_(-mean / std)
+
     def adapt(self, tap2: Tensor, tap3: Tensor) -> Tensor:
         """Taps -> adapted features (B, C, h, w): where synthetic anomalies are added in training."""
         features: Tensor = self.adaptor(self.combine(tap2, tap3))

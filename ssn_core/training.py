@@ -25,6 +25,8 @@ from ssn_core.noise import add_noise, anomaly_mask
 from ssn_core.recipes import Recipe
 
 ORIENTATIONS = 4  # none, vertical flip, horizontal flip, both (180 degrees)
+_STATISTICS_IMAGES = 64  # enough: each brings hundreds of cells
+_LEAST_STD = 1e-3
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))
 
 
@@ -96,7 +98,9 @@ class Trainer:
         self.recipe, self.examples, self.taps, self.device = recipe, list(examples), taps, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self.net = CamNet(recipe).to(device, memory_format=torch.channels_last)
+            self.net = CamNet(recipe).to(memory_format=torch.channels_last).to(device)
+        if recipe.standardise:
+            self.net.start_standardised(*self._channel_statistics())
         self.generator = torch.Generator(device).manual_seed(recipe.seed)
         self.sampler = BalancedSampler(self.examples, flip_good=recipe.flip_good, seed=recipe.seed)
         steps_per_epoch = math.ceil(len(self.sampler) / recipe.batch_size)
@@ -146,7 +150,8 @@ class Trainer:
             if on_epoch:
                 loss = float(torch.stack(losses).mean())
                 on_epoch(EpochReport(self.epoch, self.epochs, loss, time.monotonic() - began))
-        return self.net.eval()
+        self.net.eval()
+        return self.net
 
     def _step(self, samples: np.ndarray) -> Tensor:
         recipe = self.recipe
@@ -172,6 +177,22 @@ class Trainer:
         self.optimiser.step()
         self.schedule.step()
         return loss.detach()
+
+    @torch.no_grad()
+    def _channel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel of the combined taps, (C,), over some training images."""
+        rng = np.random.default_rng(self.recipe.seed)
+        chosen = rng.permutation(len(self.examples))[:_STATISTICS_IMAGES]
+        means, squares = [], []
+        for index in chosen:
+            tap2, tap3 = self.taps.read([self.examples[index].key])
+            features = self.net.combine(tap2.to(self.device), tap3.to(self.device))
+            means.append(features.mean((0, 2, 3)))
+            squares.append(features.square().mean((0, 2, 3)))
+        mean = torch.stack(means).mean(0)
+        variance = torch.stack(squares).mean(0) - mean.square()
+        # A channel that is nearly constant carries nothing; dividing by its noise would only amplify that.
+        return mean, variance.clamp_min(0).sqrt().clamp_min(_LEAST_STD)
 
     def _oriented(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """Taps of some samples, each flipped as its orientation says."""

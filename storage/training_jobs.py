@@ -1,0 +1,297 @@
+"""The jobs that need the network: train a model, score images with it, inspect new ones.
+
+Imported by the worker process alone (handlers.py names these functions): nothing else may load torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssn_core import metrics
+from ssn_core.backbone import load_backbone
+from ssn_core.checkpoint import load_model, save_model
+from ssn_core.dataset import LabelledImage
+from ssn_core.errors import ImageError, SettingError
+from ssn_core.features import TapCache
+from ssn_core.imaging import decode
+from ssn_core.inference import Scored, best_device, device_title, score_files
+from ssn_core.pipeline import Trained, train_model
+from ssn_core.recipes import get_recipe
+from ssn_core.rendering import png_bytes
+from ssn_core.sources import scan
+from storage import files, images, maps, predictions, registry
+from storage.db import Database
+from storage.files import write_atomically
+from storage.job_context import JobContext
+from storage.settings import get_settings
+
+_PAGE = 1000  # rows read at a time
+_STORE = 64  # predictions written at a time
+UNSEEN = "unseen"  # role of an image the model was not trained, calibrated or measured on
+
+
+class _Report:
+    """Hands the method's progress to the job."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+
+    def progress(self, phase: str, done: int, total: int, **figures: str | float) -> None:
+        self._context.progress(phase, done, total, **figures)
+
+    def point(self, series: str, step: int, value: float) -> None:
+        self._context.points(series, step, value)
+
+
+def train(context: JobContext) -> dict[str, Any]:
+    """Train, calibrate and measure a model on the project's labels, score everything, and make it the active one.
+
+    Payload: recipe, backbone, image_size [H, W], seed, epochs or None, pooling_fraction or None, name; `weights`
+    ("imagenet" unless "random" is asked for by name).
+
+    A run that was interrupted goes on: taps and the networks' states are on disk, and a model that is registered
+    already is only scored.
+    """
+    payload, project_id = context.job.payload, context.job.project_id
+    if project_id is None:
+        raise SettingError("A training job belongs to a project", value=None)
+    model_row = registry.of_job(context.db, job_id=context.job.id)
+    if model_row is None:
+        context.progress("Loading the backbone", 0, 0, device=device_title(best_device()))
+        model_row = _train_new(context, payload, project_id)
+    score_missing(context, model_row)
+    registry.activate(context.db, model_id=model_row.id)
+    shutil.rmtree(context.folder / "states", ignore_errors=True)
+    return {"model_id": model_row.id}
+
+
+def _train_new(context: JobContext, payload: dict[str, Any], project_id: int) -> registry.Model:
+    settings: dict[str, Any] = {key: payload[key] for key in ("backbone", "image_size", "seed") if key in payload}
+    for key in ("epochs", "pooling_fraction"):
+        if payload.get(key) is not None:
+            settings[key] = payload[key]
+    recipe = get_recipe(payload["recipe"]).with_settings(settings)
+    weights = payload.get("weights", "imagenet")
+    backbone = load_backbone(
+        recipe.backbone, weights=weights, weights_dir=get_settings().weights_dir, padding=recipe.padding
+    )
+    states = context.folder / "states"
+    states.mkdir(exist_ok=True)
+    trained = train_model(
+        recipe,
+        labelled_images(context.db, project_id=project_id),
+        TapCache(context.db.data_dir / "cache" / "taps", backbone, recipe.image_size),
+        weights=weights,
+        device=best_device(),
+        reporter=_Report(context),
+        state_folder=states,
+    )
+    relative = Path("models") / str(project_id) / str(context.job.id)
+    folder = context.db.data_dir / relative
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that ended between writing and registering
+    save_model(trained.model, folder)
+    calibration = trained.model.calibration
+    row = registry.register(
+        context.db,
+        project_id=project_id,
+        job_id=context.job.id,
+        name=payload.get("name") or f"{recipe.name} {context.job.id}",
+        folder=relative.as_posix(),
+        recipe=recipe.name,
+        backbone=recipe.backbone,
+        held_out=trained.held_out,
+        threshold=calibration.threshold,
+        suggested_threshold=calibration.threshold,
+        scale_low=calibration.scale_low,
+        scale_high=calibration.scale_high,
+        summary=summarise(trained),
+        activate=False,
+    )
+    _store(
+        context,
+        row,
+        ((prediction.scored, prediction.role) for prediction in trained.predictions.values()),
+        _ids_by_hash(context.db, project_id=project_id),
+    )
+    return row
+
+
+def summarise(trained: Trained) -> dict[str, Any]:
+    """Counts, settings and held-out figures of a training run, as pages show them."""
+    model, figures = trained.model, trained.model.figures
+    held_out = [p.scored for p in trained.predictions.values() if p.role == trained.held_out]
+    labels = {entry["sha256"]: entry["label"] == "bad" for entry in model.data}
+    confusion = metrics.confusion(
+        [labels[s.key] for s in held_out], [s.score for s in held_out], model.calibration.threshold
+    )
+    pixel = {key: figures[key] for key in ("p_auroc", "ap_loc", "aupro", "n_masks")}
+    return {
+        "image": {
+            "i_auroc": figures["i_auroc"],
+            "ap_det": figures["ap_det"],
+            "escape_rate": confusion.escape_rate,
+            "overkill_rate": confusion.overkill_rate,
+        },
+        "pixel": {**pixel, "n_images": figures["n_good"] + figures["n_masks"]} if figures["n_masks"] else None,
+        "n_held_out_good": figures["n_good"],
+        "n_held_out_bad": figures["n_bad"],
+        "device": figures["device"],
+        "settings": {k: v for k, v in model.recipe.settings().items() if k not in ("title", "description")},
+        "weights": model.backbone_weights,
+        "calibration": dataclasses.asdict(model.calibration),
+    }
+
+
+def score(context: JobContext) -> dict[str, Any]:
+    """Score the project's images that have no prediction of a model yet. Payload: model_id."""
+    model = registry.get(context.db, model_id=int(context.job.payload["model_id"]))
+    return {"model_id": model.id, "scored": score_missing(context, model)}
+
+
+def score_missing(context: JobContext, row: registry.Model) -> int:
+    """Score what has no prediction of this model yet; the network is loaded only if there is something."""
+    todo = predictions.missing(context.db, model_id=row.id)
+    if not todo:
+        return 0
+    context.progress("Scoring images", 0, len(todo))
+    model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
+    device = best_device()
+    unreadable: list[str] = []
+
+    def on_error(key: str, error: ImageError) -> None:
+        unreadable.append(key)
+        context.log.warning("Image %s cannot be read: %s", key, error)
+
+    scored = score_files(
+        backbone,
+        model.net.to(device),
+        [(image.sha256, _path(context.db, image)) for image in todo],
+        image_size=model.recipe.image_size,
+        device=device,
+        on_error=on_error,
+    )
+    counted = _counted(context, "Scoring images", scored, len(todo))
+    return _store(context, row, ((s, UNSEEN) for s in counted), {image.sha256: image.id for image in todo})
+
+
+def inspect(context: JobContext) -> dict[str, Any]:
+    """Score files that belong to no project. Payload: model_id, staging (a folder under the data folder).
+
+    Leaves for each image an upright PNG and its CAM in the job's folder, and gives one row a file.
+    """
+    row = registry.get(context.db, model_id=int(context.job.payload["model_id"]))
+    staging = Path(context.job.payload["staging"]).resolve()
+    if not staging.is_relative_to((context.db.data_dir / "staging").resolve()):
+        raise SettingError("The uploaded files are not where uploads are kept", value=str(staging))
+    context.progress("Loading the model", 0, 0, device=device_title(best_device()))
+    model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
+    found = scan(staging, layout="flat")
+    rows: list[dict[str, Any]] = [_result(name, error=reason) for name, reason in found.ignored]
+    folder = context.folder / "inspect"
+    names: dict[str, list[str]] = {}
+    for done, item in enumerate(found.items, start=1):
+        try:
+            data = item.path.read_bytes()
+            picture = decode(data, name=item.name)
+        except ImageError as error:
+            rows.append(_result(item.name, error=str(error)))
+        else:
+            key = files.hash_file(item.path)
+            names.setdefault(key, []).append(item.name)
+            write_atomically(folder / f"{key}.png", png_bytes(np.asarray(picture.rgb)), durable=False)
+        context.progress("Reading images", done, len(found.items))
+    device = best_device()
+    scored = score_files(
+        backbone,
+        model.net.to(device),
+        [(key, folder / f"{key}.png") for key in names],
+        image_size=model.recipe.image_size,
+        device=device,
+    )
+    for result in _counted(context, "Scoring images", scored, len(names)):
+        _save_array(folder / f"{result.key}.npy", result.cam)
+        verdict = "bad" if result.score >= row.threshold else "good"
+        rows += [_result(name, score=result.score, verdict=verdict, sha256=result.key) for name in names[result.key]]
+    shutil.rmtree(staging, ignore_errors=True)
+    return {"rows": sorted(rows, key=lambda entry: entry["name"]), "threshold": row.threshold, "model_id": row.id}
+
+
+def _result(
+    name: str,
+    *,
+    score: float | None = None,
+    verdict: str | None = None,
+    sha256: str | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    return {"name": name, "score": score, "verdict": verdict, "sha256": sha256, "error": error}
+
+
+def _counted(context: JobContext, phase: str, scored: Iterator[Scored], total: int) -> Iterator[Scored]:
+    for done, result in enumerate(scored, start=1):
+        context.progress(phase, done, total)
+        yield result
+
+
+def labelled_images(db: Database, *, project_id: int) -> list[LabelledImage]:
+    """The project's good and bad images with their groups, parts and masks."""
+    return [
+        LabelledImage(
+            key=image.sha256,
+            path=_path(db, image),
+            bad=image.label == "bad",
+            group=image.group_key,
+            part=image.part,
+            mask=files.mask_path(db.data_dir, sha256=image.mask_sha256) if image.mask_sha256 else None,
+        )
+        for image in _all_images(db, project_id=project_id, labels=("good", "bad"))
+    ]
+
+
+def _all_images(db: Database, *, project_id: int, labels: tuple[str, ...] | None = None) -> Iterator[images.Image]:
+    after: int | None = None
+    while page := images.page(db, project_id=project_id, labels=labels, after_id=after, limit=_PAGE):
+        yield from page
+        after = page[-1].id
+
+
+def _ids_by_hash(db: Database, *, project_id: int) -> dict[str, int]:
+    return {image.sha256: image.id for image in _all_images(db, project_id=project_id)}
+
+
+def _path(db: Database, image: images.Image) -> Path:
+    return files.image_path(db.data_dir, sha256=image.sha256, extension=image.extension)
+
+
+def _store(
+    context: JobContext, row: registry.Model, results: Iterator[tuple[Scored, str]], ids: dict[str, int]
+) -> int:
+    """Write maps first and then scores, a batch at a time: a score in the table always has its map."""
+    stored = 0
+    batch: list[tuple[int, float, str]] = []
+
+    def flush(rows: Sequence[tuple[int, float, str]]) -> int:
+        predictions.store(context.db, model_id=row.id, rows=rows)
+        return len(rows)
+
+    for result, role in results:
+        maps.save(context.db, model_id=row.id, sha256=result.key, cam=result.cam)
+        batch.append((ids[result.key], result.score, role))
+        if len(batch) == _STORE:
+            stored += flush(batch)
+            batch = []
+    return stored + flush(batch)
+
+
+def _save_array(path: Path, array: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    target = io.BytesIO()
+    np.save(target, array, allow_pickle=False)
+    write_atomically(path, target.getvalue(), durable=False)
+

@@ -1,0 +1,126 @@
+"""Model folders: whole or not there, strict, and never unpickled."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ssn_core.backbone import load_backbone
+from ssn_core.calibration import Calibration
+from ssn_core.checkpoint import Model, load_model, read_card, save_model
+from ssn_core.errors import ModelFolderError
+from ssn_core.model import CamNet
+from ssn_core.recipes import get_recipe
+
+
+@pytest.fixture
+def model() -> Model:
+    recipe = get_recipe("cam").with_settings({"image_size": (64, 96), "seed": 3})
+    return Model(
+        recipe=recipe,
+        net=CamNet(recipe).eval(),
+        backbone_hash=load_backbone("resnet18", weights="random").weights_hash,
+        backbone_weights="random",
+        calibration=Calibration(0.25, -1.0, 2.0, "out_of_fold", n_good=5, n_bad=3),
+        data=[{"sha256": "ab", "label": "bad", "group": "ab", "role": "out_of_fold"}],
+        figures={"held_out": "out_of_fold", "ap_det": 0.9, "aupro": None},
+    )
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    card = json.loads((folder / "model.json").read_text())
+    card.update(changes)
+    (folder / "model.json").write_text(json.dumps(card))
+
+
+def test_a_model_comes_back_bit_for_bit(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    loaded, backbone = load_model(tmp_path / "m")
+    for name, value in model.net.state_dict().items():
+        assert torch.equal(loaded.net.state_dict()[name], value)
+    assert (loaded.recipe, loaded.calibration, loaded.data, loaded.figures) == (
+        model.recipe,
+        model.calibration,
+        model.data,
+        model.figures,
+    )
+    assert not loaded.net.training
+    assert backbone.weights_hash == model.backbone_hash
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["model.json", "weights.safetensors"]
+
+
+def test_a_failed_write_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
+    model.figures["ap_det"] = float("nan")  # JSON has no NaN: refused after the weights were written
+    with pytest.raises(ValueError, match="JSON"):
+        save_model(model, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_never_overwritten(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    with pytest.raises(ModelFolderError, match="exists already"):
+        save_model(model, tmp_path / "m")
+
+
+def test_a_folder_that_is_no_model_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match="not a model folder"):
+        read_card(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 2}', "null", "[" * 100_000])
+def test_a_damaged_card_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.json").write_text(content)
+    with pytest.raises(ModelFolderError):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"pooling_fraction": 7}},
+        {"settings": {"no_such_setting": 1}},
+        {"recipe": "padim"},
+        {"calibration": {"threshold": 1}},
+        {"backbone": {}},
+        {"data": None},
+    ],
+)
+def test_a_card_that_describes_something_else_is_refused(model: Model, tmp_path: Path, changes: dict[str, Any]) -> None:
+    save_model(model, tmp_path / "m")
+    edit(tmp_path / "m", **changes)
+    with pytest.raises(ModelFolderError):
+        load_model(tmp_path / "m")
+
+
+def test_weights_of_another_shape_or_name_are_refused(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    settings = json.loads((tmp_path / "m" / "model.json").read_text())["settings"]
+    edit(tmp_path / "m", settings={**settings, "head_width": 64})
+    with pytest.raises(ModelFolderError, match="do not fit"):
+        load_model(tmp_path / "m")
+
+
+def test_pickled_weights_are_never_opened(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    marker = tmp_path / "executed"
+
+    class Attack:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (marker,))
+
+    (tmp_path / "m" / "weights.safetensors").write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(ModelFolderError, match="cannot be read"):
+        load_model(tmp_path / "m")
+    assert not marker.exists()
+
+
+def test_another_backbones_weights_are_refused(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    edit(tmp_path / "m", backbone={"weights": "random", "sha256": "0" * 64})
+    with pytest.raises(ModelFolderError, match="other backbone weights"):
+        load_model(tmp_path / "m")

@@ -1,0 +1,192 @@
+"""From labelled images to a calibrated model: what is held out, and that it stays held out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssn_core import pipeline
+from ssn_core.backbone import load_backbone
+from ssn_core.calibration import calibrate
+from ssn_core.crossval import assign_folds, cross_validate
+from ssn_core.dataset import Groups, LabelledImage, check_labels, deal_folds, from_sources
+from ssn_core.errors import LayoutError, TooFewLabelsError
+from ssn_core.features import TapCache
+from ssn_core.pipeline import fixed_parts_suffice, train_model
+from ssn_core.recipes import Recipe, get_recipe
+from ssn_core.reporting import Silent
+from ssn_core.sources import scan
+
+CPU = torch.device("cpu")
+
+
+def image(number: int, *, bad: bool, group: str | None = None, part: str | None = None) -> LabelledImage:
+    return LabelledImage(f"{number:064x}", Path(f"{number}.png"), bad, group or str(number), part)
+
+
+def quick() -> Recipe:
+    return get_recipe("cam").with_settings({"image_size": (64, 64), "epochs": 2, "batch_size": 16})
+
+
+@pytest.fixture(scope="session")
+def labelled(surfaces: Path) -> list[LabelledImage]:
+    return from_sources(
+        scan(surfaces / "labels.csv").items, on_reject=lambda *_: None, progress=lambda *_: None
+    )
+
+
+@pytest.fixture(scope="session")
+def taps(tmp_path_factory: pytest.TempPathFactory) -> TapCache:
+    backbone = load_backbone("resnet18", weights="random")
+    return TapCache(tmp_path_factory.mktemp("pipeline-taps"), backbone, (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "words"),
+    [
+        (20, 0, "Label 3 more bad images, then"),
+        (20, 2, "Label 1 more bad image, then"),
+        (0, 0, "Label 4 more good images and 3 more bad images"),
+        (3, 9, "Label 1 more good image, then"),
+    ],
+)
+def test_too_few_labels_say_how_many_are_missing(good: int, bad: int, words: str) -> None:
+    images = [image(i, bad=i < bad) for i in range(good + bad)]
+    with pytest.raises(TooFewLabelsError, match=words):
+        check_labels(images)
+
+
+def test_folds_never_split_a_group_and_share_out_bad_images() -> None:
+    images = [image(i, bad=i % 7 == 0, group=str(i // 3)) for i in range(120)]
+    folds = deal_folds(images, 3)
+    for group in {i.group for i in images}:
+        assert len({folds[i.key] for i in images if i.group == group}) == 1
+    bad = [sum(folds[i.key] == fold for i in images if i.bad) for fold in range(3)]
+    good = [sum(folds[i.key] == fold for i in images if not i.bad) for fold in range(3)]
+    assert max(bad) - min(bad) <= 1
+    assert max(good) - min(good) <= 4
+
+
+def test_folds_do_not_depend_on_the_order_of_the_images() -> None:
+    images = [image(i, bad=i % 5 == 0, group=str(i // 2)) for i in range(60)]
+    assert deal_folds(images, 3) == deal_folds(images[::-1], 3)
+
+
+def test_bad_images_of_two_parts_give_two_folds_and_of_one_part_none() -> None:
+    two = [image(i, bad=i < 4, group=f"part {i % 2}" if i < 4 else None) for i in range(20)]
+    assert set(deal_folds(two, 3).values()) == {0, 1}
+    one = [image(i, bad=i < 4, group="part" if i < 4 else None) for i in range(20)]
+    with pytest.raises(TooFewLabelsError, match="one part"):
+        deal_folds(one, 3)
+
+
+def test_groups_that_share_an_image_are_one() -> None:
+    groups = Groups()
+    groups.join("a", "b")
+    groups.join("c", "d")
+    groups.join("d", "b")
+    assert len({groups.find(name) for name in "abcd"}) == 1
+    assert groups.find("e") == "e"
+
+
+def test_copies_are_read_once_and_join_their_groups(surfaces: Path, tmp_path: Path) -> None:
+    for name, source in (("a1", "00"), ("a2", "01"), ("b1", "00"), ("b2", "02")):
+        (tmp_path / f"{name}.png").write_bytes((surfaces / f"{source}.png").read_bytes())
+    (tmp_path / "labels.csv").write_text(
+        "image,label,group\na1.png,bad,A\na2.png,good,A\nb1.png,bad,B\nb2.png,good,B\n"
+    )
+    images = from_sources(scan(tmp_path).items, on_reject=lambda *_: None, progress=lambda *_: None)
+    assert len(images) == 3
+    assert len({i.group for i in images}) == 1
+
+
+def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps: TapCache) -> None:
+    trained = train_model(quick(), labelled, taps, weights="random", device=CPU, reporter=Silent())
+    assert trained.held_out == "out_of_fold"
+    assert {p.role for p in trained.predictions.values()} == {"out_of_fold"}
+    assert set(trained.predictions) == {i.key for i in labelled}
+    assert trained.model.calibration.n_bad == 9
+    assert trained.model.figures["n_masks"] == 9
+    assert 0 <= trained.model.figures["aupro"] <= 1
+
+
+def test_no_image_is_scored_by_a_network_that_was_trained_on_its_group(
+    labelled: list[LabelledImage], taps: TapCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained_on: dict[int, set[str]] = {}
+    fit, score = pipeline.fit, pipeline.score_cached
+
+    def watch_fit(recipe: Recipe, images: list[LabelledImage], *args: object, **kwargs: object) -> object:
+        net = fit(recipe, images, *args, **kwargs)  # type: ignore[arg-type]
+        trained_on[id(net)] = {i.group for i in images}
+        kept.append(net)
+        return net
+
+    def watch_score(net: object, taps: TapCache, keys: list[str], **kwargs: object) -> object:
+        groups = {i.group for i in labelled if i.key in keys}
+        assert not groups & trained_on[id(net)]
+        return score(net, taps, keys, **kwargs)  # type: ignore[arg-type]
+
+    kept: list[object] = []
+    monkeypatch.setattr(pipeline, "fit", watch_fit)
+    monkeypatch.setattr(pipeline, "score_cached", watch_score)
+    train_model(quick(), labelled, taps, weights="random", device=CPU, reporter=Silent())
+    assert len(trained_on) == 4  # three folds, and the model itself
+
+
+def test_with_enough_labels_the_fixed_parts_are_used(
+    labelled: list[LabelledImage], taps: TapCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MIN_TEST_PER_CLASS", 3)
+    monkeypatch.setattr(pipeline, "MIN_CALIBRATION_PER_CLASS", 3)
+    parts = ("train", "calibration", "test")
+    images = [dataclasses.replace(i, part=parts[int(i.group[4:]) % 3]) for i in labelled]
+    assert fixed_parts_suffice(images)
+    trained = train_model(quick(), images, taps, weights="random", device=CPU, reporter=Silent())
+    assert trained.held_out == "test"
+    assert trained.model.calibration.source == "calibration"
+    assert trained.model.calibration.n_bad == 3
+    assert trained.model.figures["n_bad"] == 3
+    assert {i.key: trained.predictions[i.key].role for i in images} == {i.key: i.part for i in images}
+
+
+def test_a_good_part_stays_dark_and_a_bad_one_does_not() -> None:
+    rng = np.random.default_rng(0)
+    bad = np.arange(200) < 50
+    peaks = rng.normal(np.where(bad, 6.0, 1.0), 0.5)
+    found = calibrate(bad.tolist(), peaks.tolist(), peaks.tolist(), source="calibration")
+    assert np.mean(peaks[~bad] > found.scale_low) <= 0.06
+    assert found.scale_low < found.scale_high
+    assert np.mean(peaks[bad] > found.scale_low) > 0.95
+
+
+def test_the_scale_of_a_blind_model_is_still_usable() -> None:
+    found = calibrate([True, False, True, False], [0.0] * 4, [1.0] * 4, source="out_of_fold")
+    assert found.scale_high > found.scale_low
+
+
+def test_cross_validation_scores_every_image_once(labelled: list[LabelledImage], taps: TapCache) -> None:
+    folds = assign_folds(labelled, from_data=True)
+    report = cross_validate(
+        quick(), labelled, taps, folds=folds, pooling_fractions=[0.02, 1.0], device=CPU, reporter=Silent()
+    )
+    assert [fold["fold"] for fold in report["folds"]] == ["0", "1", "2"]
+    assert len(report["scores"]) == 27
+    for part in (report["pooled"], *report["folds"]):
+        for name in ("i_auroc", "ap_det", "p_auroc", "ap_loc", "aupro"):
+            assert 0 <= part[name] <= 1
+    assert report["pooled"]["n_bad"] == 9
+    for fold in report["folds"]:
+        assert [trial["pooling_fraction"] for trial in fold["pooling_fraction_trials"]] == [0.02, 1.0]
+        assert fold["pooling_fraction"] in (0.02, 1.0)
+
+
+def test_a_group_in_two_folds_is_refused() -> None:
+    images = [dataclasses.replace(image(i, bad=i < 2, group="same"), fold=str(i)) for i in range(4)]
+    with pytest.raises(LayoutError, match="two folds"):
+        assign_folds(images, from_data=True)
