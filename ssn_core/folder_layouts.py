@@ -56,7 +56,7 @@ def read_mvtec(tree: Tree) -> Found | None:
         if name not in known
     ]
     bare = sum(item.label == BAD and item.mask is None for item in items)
-    return Found(items, ignored, [f"{bare} bad images have no mask."] if bare else [])
+    return Found(items, ignored, [f"Bad images without a mask: {bare}."] if bare else [])
 
 
 @dataclass(frozen=True)
@@ -216,9 +216,11 @@ def _labelled_by_masks(
     if bare and used and n_black == 0:
         # Some copies keep the masks of bad images alone. Only where no mask is black may its absence be read as good.
         items = [replace(found, label=GOOD) if found.name in bare else found for found in items]
-        problems.append(f"{len(bare)} images without a mask file were taken as good: every mask here shows a defect.")
+        problems.append(
+            f"Images taken as good because they have no mask and every mask here shows a defect: {len(bare)}."
+        )
     elif bare:
-        problems.append(f"{len(bare)} images have no mask file and come without a label.")
+        problems.append(f"Images that have no mask file and so come without a label: {len(bare)}.")
     known = {found.name for found in items} | used
     strays = set(masks.values())
     ignored = [

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from ssn_core.errors import ImageError
 
 MAX_PIXELS = 100_000_000
-"""The largest image accepted, in pixels (100 megapixels: about 400 MB once decoded)."""
+"""The largest image accepted, in pixels (100 megapixels: 400 MB once decoded, 0.8 to 1.3 GB while at it)."""
 
 MAX_BYTES = 2**30
 """The largest file accepted, in bytes: more than MAX_PIXELS need in any format."""

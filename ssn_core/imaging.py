@@ -224,7 +224,7 @@ def _to_rgb(image: ImageFile.ImageFile, label: str | None, notes: list[str], *, 
 
 def _flatten(image: Image.Image, notes: list[str]) -> Image.Image:
     straight = image.convert("LA") if image.mode == "La" else image
-    rgba = straight.convert("RGBA")
+    rgba = straight if straight.mode == "RGBA" else straight.convert("RGBA")
     alpha = rgba.getchannel("A")
     rgb = rgba.convert("RGB")
     if alpha.getextrema() == (255, 255):
