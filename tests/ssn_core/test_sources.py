@@ -490,9 +490,10 @@ def test_a_folder_with_one_table_of_images_is_read_by_it(tmp_path: Path) -> None
 def test_a_long_table_is_recognised_though_only_its_beginning_is_looked_at(tmp_path: Path) -> None:
     """The look ends within a letter, of which the half is valid in no encoding."""
     draw(tmp_path / "a.png")
-    write(tmp_path / "truth.csv", "image,label,note\na.png,ng,\n" + "a.png,,ŁŁŁŁŁŁŁŁŁŁŁŁ\n" * 4000)
+    head = "image,label,note\na.png,ng,"
+    write(tmp_path / "truth.csv", head + "x" * ((len(head) + 1) % 2) + "Ł" * 40_000 + "\n")
     found = scan(tmp_path)
-    assert (found.layout, labels(found), len(found.ignored)) == ("csv", {"a.png": "bad"}, 4000)
+    assert (found.layout, labels(found)) == ("csv", {"a.png": "bad"})
 
 
 def test_of_two_tables_of_images_none_is_guessed(tmp_path: Path) -> None:
