@@ -24,17 +24,26 @@ class Stored:
 
 
 def image_path(data_dir: Path, *, sha256: str, extension: str) -> Path:
-    """Where the image with this content is (or would be).
-
-    Raises:
-        ValueError: not a SHA-256 in hexadecimal, or not an extension: nothing else may become part of a path.
-    """
-    return _path(data_dir / "files", sha256, extension)
+    """Where the image with this content is (or would be); raises ValueError as `by_content` does."""
+    return by_content(data_dir / "files", sha256, extension)
 
 
 def mask_path(data_dir: Path, *, sha256: str) -> Path:
     """Where the mask with this content is: a PNG, 0 = good, 255 = defect, of the image's upright size."""
-    return _path(data_dir / "masks", sha256, ".png")
+    return by_content(data_dir / "masks", sha256, ".png")
+
+
+def by_content(root: Path, sha256: str, extension: str) -> Path:
+    """The place below `root` of the file that belongs to this content: root/ab/abcd...<extension>.
+
+    Raises:
+        ValueError: not a SHA-256 in hexadecimal, or not an extension: nothing else may become part of a path.
+    """
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"not a SHA-256: {sha256!r}")
+    if not _EXTENSION.fullmatch(extension):
+        raise ValueError(f"not a file name extension: {extension!r}")
+    return root / sha256[:2] / f"{sha256}{extension}"
 
 
 def put_image(data_dir: Path, *, data: bytes, extension: str) -> Stored:
@@ -56,30 +65,26 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut.
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file so that it is there whole or not at all.
 
-    The bytes go to a file beside it and reach the disk before that is renamed into place; the folder is made if need
-    be.
+    The bytes go to a file beside it that is then renamed into place; the folder is made if need be.
+
+    Args:
+        durable: the bytes are on the disk before the name is, so that a power cut cannot leave an empty file. Not
+            needed for what can be computed again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
         with beside.open("xb") as stream:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _path(root: Path, sha256: str, extension: str) -> Path:
-    if not _SHA256.fullmatch(sha256):
-        raise ValueError(f"not a SHA-256: {sha256!r}")
-    if not _EXTENSION.fullmatch(extension):
-        raise ValueError(f"not a file name extension: {extension!r}")
-    return root / sha256[:2] / f"{sha256}{extension}"
 
 
 def _put(path: Path, data: bytes, sha256: str) -> Stored:

@@ -75,7 +75,7 @@ class ImageRow(Base):
     height: Mapped[int]
     n_bytes: Mapped[int]
     group_key: Mapped[str] = mapped_column(Text)  # same part, same item: never on both sides of a split
-    part: Mapped[str] = mapped_column(String(16))  # train | calibration | test, for ever (splits.py)
+    part: Mapped[str] = mapped_column(String(16))  # train | calibration | test, for ever (ssn_core.splits)
     imported_split: Mapped[str | None] = mapped_column(String(16))
     mask_sha256: Mapped[str | None] = mapped_column(String(64))
     imported_at: Mapped[datetime] = mapped_column(default=utc_now)
