@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterable
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.db import Database
+from storage.db import Database, insert_for
 from storage.tables import JobPointRow
 
 
@@ -24,12 +23,11 @@ def add_points(db: Database, *, job_id: int, attempt: int, series: str, points: 
         {"job_id": job_id, "attempt": attempt, "series": series[:32], "step": step, "value": value}
         for step, value in newest.items()
     ]
-    insert = postgresql.insert if db.engine.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(JobPointRow)
-    statement = statement.on_conflict_do_update(
-        index_elements=["job_id", "attempt", "series", "step"], set_={"value": statement.excluded.value}
-    )
     with db.write() as session:
+        statement = insert_for(session, JobPointRow)
+        statement = statement.on_conflict_do_update(
+            index_elements=["job_id", "attempt", "series", "step"], set_={"value": statement.excluded.value}
+        )
         session.execute(statement, rows)
 
 

@@ -1,0 +1,219 @@
+"""What a model said about the images: scores with the role each image played, lists for review, honest figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+
+from ssn_core.errors import SsnError
+from storage import images, registry
+from storage.db import Database, insert_for
+from storage.maps import load as load_map
+from storage.maps import save as save_map
+from storage.tables import ImageRow, ModelRow, PredictionRow
+
+__all__ = [
+    "FILTERS",
+    "ORDERS",
+    "ROLES",
+    "HeldOut",
+    "Scored",
+    "count_unscored",
+    "held_out",
+    "load_map",
+    "missing",
+    "save_map",
+    "scored",
+    "store",
+]
+
+ROLES = ("train", "calibration", "test", "out_of_fold", "unseen")
+FILTERS = ("all", "misses", "false_alarms", "suspicious", "bad", "good", "unsure")
+ORDERS = ("score_desc", "score_asc", "closest")
+_BATCH = 1000  # rows in one transaction
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One image with what the model said."""
+
+    image: images.Image
+    score: float  # logit; positive = bad
+    role: str  # train | calibration | test | out_of_fold | unseen
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The images that the model (or, out-of-fold, its fold's model) had not seen, with their labels of today."""
+
+    image_ids: tuple[int, ...]
+    names: tuple[str, ...]
+    labels: NDArray[np.int8]  # (N,) 0 good, 1 bad
+    scores: NDArray[np.float64]  # (N,)
+    n_good: int
+    n_bad: int
+    kind: str  # test | out_of_fold
+
+
+def store(db: Database, *, model_id: int, rows: Iterable[tuple[int, float, str]]) -> int:
+    """Store (image id, score, role) of a model; what is there already is replaced. Returns how many.
+
+    Rows are taken from the iterable outside any transaction, so a slow one holds up nobody.
+
+    Raises:
+        SsnError: a score is not finite; the batches before it are stored.
+        ValueError: an unknown role.
+    """
+    stored = 0
+    waiting = iter(rows)
+    while batch := list(islice(waiting, _BATCH)):
+        # The last word on an image counts; one statement may not touch a row twice.
+        values = {image_id: _checked(model_id, image_id, score, role) for image_id, score, role in batch}
+        with db.write() as session:
+            statement = insert_for(session, PredictionRow)
+            statement = statement.on_conflict_do_update(
+                index_elements=["model_id", "image_id"],
+                set_={"score": statement.excluded.score, "role": statement.excluded.role},
+            )
+            session.execute(statement, list(values.values()))
+        stored += len(values)
+    return stored
+
+
+def missing(db: Database, *, model_id: int) -> list[images.Image]:
+    """The project's images that this model has not scored yet, in the order they came in."""
+    statement = images.select_images().where(*_unscored(model_id)).order_by(ImageRow.id)
+    with db.read() as session:
+        return [images.from_row(row, who) for row, who in session.execute(statement)]
+
+
+def count_unscored(db: Database, *, model_id: int) -> int:
+    """How many images `missing` would give."""
+    with db.read() as session:
+        return session.scalar(select(func.count()).select_from(ImageRow).where(*_unscored(model_id))) or 0
+
+
+def scored(
+    db: Database,
+    *,
+    model_id: int,
+    filter: str = "all",
+    order: str = "score_desc",
+    threshold: float | None = None,
+    limit: int,
+    after: tuple[float, int] | None = None,
+) -> list[Scored]:
+    """Scored images for review, with their labels of today.
+
+    Args:
+        filter: "all"; "misses" (labelled bad, score below the threshold); "false_alarms" (labelled good, score at or
+            above it); "suspicious" (no label yet); or a label: "bad", "good", "unsure".
+        order: "score_desc", "score_asc", or "closest" to the threshold; equal ones by image id.
+        threshold: None for the model's own.
+        limit: at most so many.
+        after: (score, image id) of the last one of the page before.
+
+    Raises:
+        SsnError: there is no such model (only where its threshold is needed).
+    """
+    if filter not in FILTERS or order not in ORDERS:
+        raise ValueError(f"filter is one of {FILTERS} and order one of {ORDERS}, not {filter!r} and {order!r}")
+    cut = registry.get(db, model_id=model_id).threshold if threshold is None else float(threshold)
+    statement = (
+        images.select_images()
+        .add_columns(PredictionRow.score, PredictionRow.role)
+        .join(PredictionRow, PredictionRow.image_id == ImageRow.id)
+        .where(PredictionRow.model_id == model_id, *_filtered(filter, cut))
+    )
+    with db.read() as session:
+        found = session.execute(_ordered(statement, order, cut, after).limit(limit)).all()
+    return [Scored(image=images.from_row(row, who), score=score, role=role) for row, who, score, role in found]
+
+
+def held_out(db: Database, *, model_id: int) -> HeldOut:
+    """The honest scores of a model: of its test images, or out-of-fold, and only those labelled good or bad now.
+
+    Raises:
+        SsnError: there is no such model.
+    """
+    kind = registry.get(db, model_id=model_id).held_out
+    statement = (
+        select(ImageRow.id, ImageRow.name, ImageRow.label, PredictionRow.score)
+        .join(PredictionRow, PredictionRow.image_id == ImageRow.id)
+        .where(PredictionRow.model_id == model_id, PredictionRow.role == kind, ImageRow.label.in_(("good", "bad")))
+        .order_by(ImageRow.id)
+    )
+    with db.read() as session:
+        found = session.execute(statement).all()
+    labels = np.array([row.label == "bad" for row in found], dtype=np.int8)
+    n_bad = int(labels.sum())
+    return HeldOut(
+        image_ids=tuple(row.id for row in found),
+        names=tuple(row.name for row in found),
+        labels=labels,
+        scores=np.array([row.score for row in found], dtype=np.float64),
+        n_good=len(found) - n_bad,
+        n_bad=n_bad,
+        kind=kind,
+    )
+
+
+def _checked(model_id: int, image_id: int, score: float, role: str) -> dict[str, Any]:
+    if role not in ROLES:
+        raise ValueError(f"A role is one of {ROLES}, not {role!r}")
+    if not math.isfinite(score):
+        raise SsnError(
+            f"The score of image {image_id} is not finite",
+            value=float(score),
+            expected="a finite number",
+            action="Train the model again, with another seed or fewer epochs",
+        )
+    return {"model_id": model_id, "image_id": image_id, "score": float(score), "role": role}
+
+
+def _unscored(model_id: int) -> Sequence[ColumnElement[bool]]:
+    project = select(ModelRow.project_id).where(ModelRow.id == model_id).scalar_subquery()
+    has_score = (
+        select(PredictionRow.image_id)
+        .where(PredictionRow.model_id == model_id, PredictionRow.image_id == ImageRow.id)
+        .exists()
+    )
+    return [ImageRow.project_id == project, ~has_score]
+
+
+def _filtered(filter_name: str, cut: float) -> Sequence[ColumnElement[bool]]:
+    match filter_name:
+        case "all":
+            return []
+        case "misses":
+            return [ImageRow.label == "bad", PredictionRow.score < cut]
+        case "false_alarms":
+            return [ImageRow.label == "good", PredictionRow.score >= cut]
+        case "suspicious":
+            return [ImageRow.label.is_(None)]
+        case label:
+            return [ImageRow.label == label]
+
+
+def _ordered(statement: Select[Any], order: str, cut: float, after: tuple[float, int] | None) -> Select[Any]:
+    score, image_id = PredictionRow.score, PredictionRow.image_id
+    if order == "closest":
+        distance = func.abs(score - cut)
+        if after is not None:
+            reached = abs(after[0] - cut)
+            statement = statement.where(or_(distance > reached, and_(distance == reached, image_id > after[1])))
+        return statement.order_by(distance, image_id)
+    if order == "score_asc":
+        if after is not None:
+            statement = statement.where(tuple_(score, image_id) > tuple_(*after))
+        return statement.order_by(score, image_id)
+    if after is not None:
+        statement = statement.where(tuple_(score, image_id) < tuple_(*after))
+    return statement.order_by(score.desc(), image_id.desc())

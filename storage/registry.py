@@ -1,0 +1,203 @@
+"""The models of a project: which there are, which one is active, and at which threshold it calls a part bad."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ssn_core.errors import ModelFolderError, SettingError, SsnError
+from storage.db import Database
+from storage.job_rows import plain
+from storage.tables import ModelRow, ProjectRow
+
+HELD_OUT = ("test", "out_of_fold")
+MAX_NAME_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained model; fields as in :class:`storage.tables.ModelRow`."""
+
+    id: int
+    project_id: int
+    job_id: int | None
+    name: str
+    folder: str  # relative to the data folder
+    recipe: str
+    backbone: str
+    created_at: datetime
+    held_out: str  # test | out_of_fold: the role of the predictions that are honest
+    threshold: float  # in force; a score at or above it means bad
+    suggested_threshold: float
+    scale_low: float  # the one fixed colour scale, in the map's units
+    scale_high: float
+    summary: dict[str, Any]
+
+
+def register(
+    db: Database,
+    *,
+    project_id: int,
+    job_id: int | None,
+    name: str,
+    folder: str,
+    recipe: str,
+    backbone: str,
+    held_out: str,
+    threshold: float,
+    suggested_threshold: float,
+    scale_low: float,
+    scale_high: float,
+    summary: Mapping[str, Any],
+    activate: bool = True,
+) -> Model:
+    """Enter a trained model, whose folder is complete, and (by default) make it the project's active one.
+
+    Args:
+        folder: of the model, relative to the data folder.
+        held_out: "test" or "out_of_fold": which of its predictions were made without having seen the image.
+        summary: plain JSON; NaN and infinity become None.
+
+    Raises:
+        SettingError: a threshold or the colour scale is not usable.
+        ModelFolderError: the folder lies outside the data folder.
+        SsnError: there is no such project.
+    """
+    if held_out not in HELD_OUT:
+        raise ValueError(f"held_out is one of {HELD_OUT}, not {held_out!r}")
+    _check_threshold(threshold)
+    _check_threshold(suggested_threshold)
+    if not (math.isfinite(scale_low) and math.isfinite(scale_high) and scale_low < scale_high):
+        raise SettingError(
+            "The model's colour scale is not usable",
+            value=(scale_low, scale_high),
+            expected="two finite numbers, the low end below the high",
+            action="Train the model again",
+        )
+    _inside(db, folder)
+    with db.write() as session:
+        project = _project(session, project_id)
+        row = ModelRow(
+            project_id=project_id,
+            job_id=job_id,
+            name=name.strip()[:MAX_NAME_LENGTH],
+            folder=folder,
+            recipe=recipe,
+            backbone=backbone,
+            held_out=held_out,
+            threshold=float(threshold),
+            suggested_threshold=float(suggested_threshold),
+            scale_low=float(scale_low),
+            scale_high=float(scale_high),
+            summary=plain(summary),
+        )
+        session.add(row)
+        session.flush()
+        if activate:
+            project.active_model_id = row.id
+        return _model(row)
+
+
+def list_models(db: Database, *, project_id: int) -> list[Model]:
+    """The project's models, newest first."""
+    statement = select(ModelRow).where(ModelRow.project_id == project_id).order_by(ModelRow.id.desc())
+    with db.read() as session:
+        return [_model(row) for row in session.scalars(statement)]
+
+
+def get(db: Database, *, model_id: int) -> Model:
+    """One model.
+
+    Raises:
+        SsnError: there is none with this number.
+    """
+    with db.read() as session:
+        return _model(_row(session, model_id))
+
+
+def of_job(db: Database, *, job_id: int) -> Model | None:
+    """The model that this training job has registered, or None."""
+    statement = select(ModelRow).where(ModelRow.job_id == job_id).order_by(ModelRow.id.desc()).limit(1)
+    with db.read() as session:
+        row = session.scalars(statement).one_or_none()
+        return None if row is None else _model(row)
+
+
+def activate(db: Database, *, model_id: int) -> Model:
+    """Make it the one model that reviews and inspects in its project.
+
+    Raises:
+        SsnError: there is no such model.
+    """
+    with db.write() as session:
+        row = _row(session, model_id)
+        _project(session, row.project_id).active_model_id = row.id
+        return _model(row)
+
+
+def set_threshold(db: Database, *, model_id: int, threshold: float) -> Model:
+    """Put another threshold in force; the suggested one is kept beside it.
+
+    Raises:
+        SettingError: the threshold is not a finite number.
+        SsnError: there is no such model.
+    """
+    _check_threshold(threshold)
+    with db.write() as session:
+        row = _row(session, model_id)
+        row.threshold = float(threshold)
+        return _model(row)
+
+
+def model_path(db: Database, model: Model) -> Path:
+    """The model's folder, absolute.
+
+    Raises:
+        ModelFolderError: it is gone, or lies outside the data folder.
+    """
+    path = _inside(db, model.folder)
+    if not path.is_dir():
+        raise ModelFolderError(
+            f"The folder of model {model.name!r} is gone",
+            value=str(path),
+            action="Put it back from a backup, or train the model again",
+        )
+    return path
+
+
+def _inside(db: Database, folder: str) -> Path:
+    root = db.data_dir.resolve()
+    path = (root / folder).resolve()
+    if path == root or not path.is_relative_to(root):
+        raise ModelFolderError("A model's folder lies inside the data folder", value=folder, expected=f"below {root}")
+    return path
+
+
+def _check_threshold(threshold: float) -> None:
+    if not math.isfinite(threshold):
+        raise SettingError("The threshold is not usable", value=threshold, expected="a finite number")
+
+
+def _row(session: Session, model_id: int) -> ModelRow:
+    row = session.get(ModelRow, model_id)
+    if row is None:
+        raise SsnError("There is no such model", value=model_id, action="Choose a model from the list")
+    return row
+
+
+def _project(session: Session, project_id: int) -> ProjectRow:
+    row = session.get(ProjectRow, project_id)
+    if row is None:
+        raise SsnError("There is no such project", value=project_id, action="Choose a project from the list")
+    return row
+
+
+def _model(row: ModelRow) -> Model:
+    return Model(**{field.name: getattr(row, field.name) for field in fields(Model)})
