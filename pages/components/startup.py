@@ -7,6 +7,7 @@ import threading
 from functools import lru_cache
 
 from pages.components.resources import database
+from pages.components.workers import look_after_jobs
 
 _lock = threading.Lock()
 
@@ -24,6 +25,7 @@ def once_per_process() -> None:
 @lru_cache(maxsize=1)
 def _start() -> None:
     database()
+    look_after_jobs()
     # Everything imported so far stays for the life of the process: the collector need not walk it again
     # (measured with a loaded server: 111 ms -> 0.2 ms per collection).
     gc.collect()
