@@ -25,12 +25,13 @@ from starlette.routing import BaseRoute, Route
 from pages.components import resources
 from ssn_core import rendering
 from ssn_core.errors import SsnError
-from storage import files, images, labels, predictions, projects, registry, thumbnails
+from storage import files, images, labels, maps, projects, registry, thumbnails
 
 log = logging.getLogger("ssn.routes")
 
 MAX_BODY = 1_000_000  # bytes; 200 verdicts take some 40,000
 MAX_IDS = 500
+MAX_NUMBER = 2**31  # rows are numbered below it
 MAP_EDGE = 768  # px; a map is smooth, so the browser may enlarge it further
 PICTURE_HEADERS = {
     "Cache-Control": "private, max-age=31536000, immutable",  # an image's number never means another picture
@@ -84,7 +85,7 @@ def _project_of(token: object) -> int:
 
 
 def _image(project_id: int, image_id: int) -> images.Image:
-    found = images.get_many(resources.database(), image_ids=[image_id]) if image_id < 2**31 else []
+    found = images.get_many(resources.database(), image_ids=[image_id]) if image_id < MAX_NUMBER else []
     if not found or found[0].project_id != project_id:
         raise RefusedError(404, "There is no such image in this project")
     return found[0]
@@ -111,10 +112,11 @@ def full_image(request: Request, project_id: int) -> Response:
 def anomaly_map(request: Request, project_id: int) -> Response:
     """The model's anomaly map as a grey PNG in display size: 0 = low end, 255 = high end of the model's one scale."""
     image = _image(project_id, request.path_params["image_id"])
-    model = registry.get(resources.database(), model_id=request.path_params["model_id"])
-    if model.project_id != project_id:
+    model_id = request.path_params["model_id"]
+    model = registry.get(resources.database(), model_id=model_id) if model_id < MAX_NUMBER else None
+    if model is None or model.project_id != project_id:
         raise RefusedError(404, "There is no such model in this project")
-    found = predictions.load_map(resources.database(), model_id=model.id, sha256=image.sha256)
+    found = maps.load(resources.database(), model_id=model.id, sha256=image.sha256)
     if found is None:
         raise RefusedError(404, "There is no map of this image yet")
     shown = rendering.to_display_size(found, _map_size(image.height, image.width), sigma=rendering.DISPLAY_SIGMA)

@@ -1,0 +1,97 @@
+"""A photo with its anomaly map: coloured in the browser, so that no slider step asks the server.
+
+The map arrives as a grey PNG on the model's one fixed scale; the colour table comes from ssn_core.rendering, the same
+that exported overlays use.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pages.components import resources
+from ssn_core import rendering
+from storage import images, registry
+
+_HERE = Path(__file__).parent
+_component = st.components.v2.component(
+    "ssn_map_viewer",
+    html='<div class="ssn-viewer"></div>',
+    css=(_HERE / "viewer.css").read_text(encoding="utf-8"),
+    js=(_HERE / "viewer.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """What the viewer shows. Each address is a route of ours or a data URL."""
+
+    name: str
+    width: int  # pixels of the photo
+    height: int
+    image: str
+    map: str | None  # grey PNG of any size: 0 = low end of the scale, 255 = high end; None: no map
+    mask: str | None = None  # PNG, any value but 0 = defect; None: no mask
+
+
+def stored_picture(image: images.Image, model: registry.Model, *, has_map: bool = True) -> MapPicture:
+    """An image of the project with its map under a model."""
+    token = resources.token(image.project_id)
+    return MapPicture(
+        name=image.name,
+        width=image.width,
+        height=image.height,
+        image=f"/ssn/image/{image.id}?t={token}",
+        map=f"/ssn/map/{model.id}/{image.id}.png?t={token}" if has_map else None,
+        mask=f"/ssn/mask/{image.id}.png?t={token}" if image.has_mask else None,
+    )
+
+
+def data_url(data: bytes, media_type: str = "image/png") -> str:
+    """A file's bytes as an address, for pictures that are not stored."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def map_viewer(
+    picture: MapPicture, *, low: float, high: float, key: str, room: int = 0, ahead: Sequence[MapPicture] = ()
+) -> None:
+    """Show a photo with its map, sliders for opacity and threshold, and the outline of its mask.
+
+    Args:
+        picture: what to show.
+        low, high: the model's fixed colour scale, in the map's units; they label the legend.
+        key: of the component; the same key keeps the viewer in place while pictures change.
+        room: px to leave free below, for what the page shows there.
+        ahead: pictures that will probably be shown next; the browser fetches them now.
+    """
+    data = {
+        "picture": _as_data(picture),
+        "ahead": [_as_data(later) for later in ahead],
+        "scale": {"low": low, "high": high},
+        "table": _colour_table(),
+        "room": room,
+    }
+    _component(key=key, data=data)
+
+
+def _as_data(picture: MapPicture) -> dict[str, Any]:
+    return {
+        "name": picture.name,
+        "w": picture.width,
+        "h": picture.height,
+        "image": picture.image,
+        "map": picture.map,
+        "mask": picture.mask,
+    }
+
+
+@lru_cache(maxsize=1)
+def _colour_table() -> str:
+    """256 RGBA colours as base64 of 1024 bytes."""
+    return base64.b64encode(rendering.colour_table().tobytes()).decode("ascii")

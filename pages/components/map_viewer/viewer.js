@@ -1,0 +1,270 @@
+// A photo with its anomaly map. The grey map is coloured here; no slider step asks the server.
+
+const VIEWERS = new Map(); // component key -> Viewer; survives a remount of the element
+const TEARDOWN_MS = 1500;
+const SETTINGS = "ssn.viewer";
+const TYPING = "textarea, select, [contenteditable=true], input:not([type=checkbox]):not([type=radio]):not([type=range])";
+
+function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+function settings() {
+  const start = { opacity: 60, threshold: 0, outline: true };
+  try {
+    return { ...start, ...JSON.parse(localStorage.getItem(SETTINGS)) };
+  } catch {
+    return start; // storage is forbidden: the settings last as long as the tab
+  }
+}
+
+async function load(address) {
+  if (!address) return null;
+  const image = Object.assign(new Image(), { src: address, draggable: false });
+  await image.decode();
+  return image;
+}
+
+/** Pixels of an image at a size, RGBA. */
+function pixels(image, width, height) {
+  const canvas = make("canvas", { width, height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height).data;
+}
+
+class Viewer {
+  constructor() {
+    this.set = settings();
+    this.turn = 0;
+    this.hidden = false;
+    this.onKeyDown = (event) => this.key(event, true);
+    this.onKeyUp = (event) => this.key(event, false);
+    this.onBlur = () => this.hide(false);
+    this.onResize = () => this.layout();
+  }
+
+  attach(root, data) {
+    clearTimeout(this.goodbye);
+    this.data = data;
+    this.table = Uint8Array.from(atob(data.table), (letter) => letter.charCodeAt(0));
+    if (this.root !== root) {
+      this.root = root;
+      this.build();
+      this.drawn = "";
+    }
+    if (!this.listening) {
+      this.listening = true;
+      document.addEventListener("keydown", this.onKeyDown, true);
+      document.addEventListener("keyup", this.onKeyUp, true);
+      addEventListener("blur", this.onBlur);
+      addEventListener("resize", this.onResize);
+    }
+    this.observer?.disconnect();
+    this.observer = new ResizeObserver(this.onResize);
+    this.observer.observe(root);
+    this.show();
+  }
+
+  detach() {
+    this.goodbye = setTimeout(() => {
+      document.removeEventListener("keydown", this.onKeyDown, true);
+      document.removeEventListener("keyup", this.onKeyUp, true);
+      removeEventListener("blur", this.onBlur);
+      removeEventListener("resize", this.onResize);
+      this.observer?.disconnect();
+      this.listening = false;
+      this.root = null;
+    }, TEARDOWN_MS);
+  }
+
+  build() {
+    const p = (this.parts = {});
+    const slider = (name, label, max) => {
+      const input = make("input", { type: "range", min: 0, max, value: this.set[name] });
+      const value = make("span", { className: "value" });
+      input.setAttribute("aria-label", label);
+      input.oninput = () => this.change(name, Number(input.value));
+      input.onchange = () => input.blur(); // the arrow keys belong to the page again
+      p[name] = { input, value };
+      return make("label", {}, label, input, value);
+    };
+    p.canvas = make("canvas");
+    p.outline = make("canvas");
+    p.note = make("div", { className: "note" });
+    p.frame = make("div", { className: "frame" }, p.canvas, p.outline, p.note);
+    const opacity = slider("opacity", "Opacity", 100);
+    const threshold = slider("threshold", "Show from", 255);
+    p.check = make("input", { type: "checkbox", checked: this.set.outline });
+    p.check.onchange = () => this.change("outline", p.check.checked);
+    p.mask = make("label", {}, p.check, "Mask outline", make("kbd", { textContent: "M" }));
+    p.low = make("span");
+    p.high = make("span");
+    p.tick = make("i", { className: "tick" });
+    p.ramp = make("span", { className: "ramp" }, p.tick);
+    const stops = [0, 32, 64, 96, 128, 160, 192, 224, 255].map((at) => {
+      const [r, g, b, a] = this.table.slice(4 * at, 4 * at + 4);
+      return `rgb(${r} ${g} ${b} / ${a / 255})`;
+    });
+    p.ramp.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
+    p.legend = make("span", { className: "legend", title: "The model's one fixed scale: the same colours in every image" }, p.low, p.ramp, p.high);
+    p.hide = make("span", {}, make("kbd", { textContent: "H" }), " hold to hide the map");
+    p.controls = make("div", { className: "controls" }, opacity, threshold, p.legend, p.mask, p.hide);
+    this.root.replaceChildren(p.frame, p.controls);
+  }
+
+  change(name, value) {
+    this.set[name] = value;
+    try {
+      localStorage.setItem(SETTINGS, JSON.stringify(this.set));
+    } catch {
+      this.kept = false; // comfort only: they start anew with the next tab
+    }
+    this.paint();
+  }
+
+  key(event, down) {
+    if (!this.root?.isConnected || event.ctrlKey || event.metaKey || event.altKey) return;
+    const letter = event.key.toLowerCase();
+    if (letter !== "h" && letter !== "m") return;
+    if (down && (event.composedPath()[0]?.closest?.(TYPING) || document.querySelector("[role=dialog]"))) return;
+    if (letter === "h") this.hide(down);
+    else if (down && !event.repeat && this.mask) {
+      this.parts.check.checked = !this.set.outline;
+      this.change("outline", !this.set.outline);
+    }
+  }
+
+  hide(on) {
+    if (this.hidden === on) return;
+    this.hidden = on;
+    this.paint();
+  }
+
+  /** Load photo, map and mask, then change all three at once: the old picture stays until the new one is complete. */
+  async show() {
+    const { picture, ahead } = this.data;
+    const wanted = [picture.image, picture.map, picture.mask].join(" ");
+    if (wanted === this.drawn) return this.layout();
+    const turn = ++this.turn;
+    const [photo, map, mask] = await Promise.allSettled([load(picture.image), load(picture.map), load(picture.mask)]);
+    if (turn !== this.turn || !this.root) return;
+    this.drawn = wanted;
+    this.photo?.remove();
+    this.photo = photo.value ?? null;
+    this.map = map.value ?? null;
+    this.mask = mask.value ?? null;
+    this.problem = !this.photo ? "The photo could not be loaded" : map.status === "rejected" ? "There is no map of this image" : "";
+    if (this.photo) {
+      this.photo.alt = picture.name;
+      this.parts.frame.prepend(this.photo);
+    }
+    this.grey = null;
+    if (this.map) {
+      const [w, h] = [this.map.naturalWidth, this.map.naturalHeight];
+      const rgba = pixels(this.map, w, h);
+      this.grey = { w, h, values: Uint8Array.from({ length: w * h }, (_, i) => rgba[4 * i]) };
+    }
+    this.colouredFor = this.outlinedFor = null;
+    this.layout();
+    this.root.dataset.shown = picture.name;
+    this.later = ahead.flatMap((later) => [later.image, later.map].filter(Boolean).map((src) => Object.assign(new Image(), { src })));
+  }
+
+  layout() {
+    if (!this.root?.isConnected) return;
+    const p = this.parts;
+    const scroller = this.root.getRootNode().host?.closest("[data-testid=stMain]");
+    const top = this.root.getBoundingClientRect().top + (scroller?.scrollTop ?? 0);
+    const width = Math.floor(this.root.getBoundingClientRect().width);
+    const height = Math.max(300, Math.floor(innerHeight - top - p.controls.offsetHeight - 10 - this.data.room - 24));
+    p.frame.style.height = `${height}px`;
+    const { w, h } = this.data.picture;
+    const scale = Math.min(width / w, height / h);
+    const box = { w: Math.max(1, Math.round(w * scale)), h: Math.max(1, Math.round(h * scale)) };
+    for (const node of [this.photo, p.canvas, p.outline]) {
+      if (!node) continue;
+      node.style.width = `${box.w}px`;
+      node.style.height = `${box.h}px`;
+      node.style.left = `${Math.round((width - box.w) / 2)}px`;
+      node.style.top = `${Math.round((height - box.h) / 2)}px`;
+    }
+    this.box = box;
+    this.paint();
+  }
+
+  paint() {
+    const p = this.parts;
+    const { opacity, threshold, outline } = this.set;
+    const { low, high } = this.data.scale;
+    const at = (step) => (low + ((high - low) * step) / 255).toFixed(2);
+    p.opacity.value.textContent = `${opacity} %`;
+    p.threshold.value.textContent = at(threshold);
+    p.low.textContent = at(0);
+    p.high.textContent = at(255);
+    p.tick.style.left = `${(100 * threshold) / 255}%`;
+    p.tick.hidden = threshold === 0;
+    p.mask.hidden = !this.mask;
+    p.note.textContent = this.problem ?? "";
+    p.canvas.hidden = !this.grey || this.hidden;
+    p.canvas.style.opacity = String(opacity / 100);
+    if (this.grey && this.colouredFor !== threshold) this.colour(threshold);
+    p.outline.hidden = !this.mask || !outline || this.hidden;
+    if (!p.outline.hidden && this.box) this.drawOutline();
+  }
+
+  colour(threshold) {
+    this.colouredFor = threshold;
+    const { w, h, values } = this.grey;
+    const canvas = this.parts.canvas;
+    [canvas.width, canvas.height] = [w, h];
+    const picture = new ImageData(w, h);
+    const words = new Uint32Array(picture.data.buffer);
+    const table = new Uint32Array(this.table.buffer.slice(0));
+    table.fill(0, 0, threshold);
+    for (let i = 0; i < values.length; i++) words[i] = table[values[i]];
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+  }
+
+  /** White around the mask and black around that, at the screen's own resolution: visible on any photo. */
+  drawOutline() {
+    const ratio = globalThis.devicePixelRatio || 1;
+    const [w, h] = [Math.round(this.box.w * ratio), Math.round(this.box.h * ratio)];
+    if (this.outlinedFor === `${w}x${h}`) return;
+    this.outlinedFor = `${w}x${h}`;
+    const rgba = pixels(this.mask, w, h);
+    const steps = Math.max(1, Math.round(1.5 * ratio));
+    let inside = Uint8Array.from({ length: w * h }, (_, i) => (rgba[4 * i] > 0 ? 1 : 0));
+    const picture = new ImageData(w, h);
+    const words = new Uint32Array(picture.data.buffer);
+    for (const colour of [0xffffffff, 0xff000000]) {
+      for (let step = 0; step < steps; step++) {
+        const grown = inside.slice();
+        for (let y = 0; y < h; y++)
+          for (let x = 0; x < w; x++) {
+            if (!inside[y * w + x]) continue;
+            for (let dy = y ? -1 : 0; dy <= (y < h - 1 ? 1 : 0); dy++)
+              for (let dx = x ? -1 : 0; dx <= (x < w - 1 ? 1 : 0); dx++) {
+                const i = (y + dy) * w + x + dx;
+                if (grown[i]) continue;
+                grown[i] = 1;
+                words[i] = colour;
+              }
+          }
+        inside = grown;
+      }
+    }
+    const canvas = this.parts.outline;
+    [canvas.width, canvas.height] = [w, h];
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+  }
+}
+
+export default function ({ data, key, parentElement }) {
+  let viewer = VIEWERS.get(key);
+  if (!viewer) VIEWERS.set(key, (viewer = new Viewer()));
+  viewer.attach(parentElement.querySelector(".ssn-viewer"), data);
+  return () => viewer.detach();
+}
