@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.components import resources
 from pages.components.project import go, missing_labels
-from pages.components.text import count, literal
+from pages.components.text import count, prose
 from storage import jobs, projects, registry
 
 
@@ -33,7 +33,7 @@ def steps(project: projects.Project) -> list[Step]:
     if training:
         trained = "Training is running."
     elif active is not None:
-        trained = f"{literal(active.name)} is active, {count(len(models), 'model')} in all."
+        trained = f"{prose(active.name)} is active, {count(len(models), 'model')} in all."
     else:
         trained = "Takes minutes; you can go on labelling meanwhile." if missing is None else "Needs labels first."
     return [
@@ -71,7 +71,7 @@ def draw_checklist(project: projects.Project) -> None:
     for number, line in enumerate(lines, start=1):
         is_next = line is following
         with st.container(border=is_next, horizontal=True, vertical_alignment="center"):
-            st.markdown("✅" if line.done else f"**{number}**", width=28)
+            st.markdown(":blue[:material/check_circle:]" if line.done else f"**{number}**", width=28)
             with st.container(gap=None, width="stretch"):
                 st.markdown(f"**{line.title}**" if is_next or line.done else line.title)
                 st.caption(line.state)

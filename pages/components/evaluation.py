@@ -44,7 +44,7 @@ def _explain_what_is_missing(held_out: predictions.HeldOut) -> bool:
     if held_out.n_good + held_out.n_bad == 0:
         st.info(
             "None of the images this model never saw has a Good or Bad label, so nothing can be measured yet.",
-            icon="🏷️",
+            icon=":material/label:",
         )
         go("label")
         return False
@@ -53,7 +53,7 @@ def _explain_what_is_missing(held_out: predictions.HeldOut) -> bool:
             st.warning(
                 f"There is no {word} image among the held-out ones: the {lost}, the curves and the areas are n/a. "
                 f"Label more {word} images and train again.",
-                icon="🏷️",
+                icon=":material/label:",
             )
     return True
 
@@ -125,7 +125,7 @@ def _threshold_controls(model: registry.Model, labels: Any, scores: Any) -> floa
 def _save(model_id: int, threshold: float) -> None:
     with show_errors():
         registry.set_threshold(resources.database(), model_id=model_id, threshold=threshold)
-        st.toast(f"Threshold {threshold:.3f} saved with the model.", icon="✅")
+        st.toast(f"Threshold {threshold:.3f} saved with the model.", icon=":material/check_circle:")
 
 
 def _tiles(
@@ -201,7 +201,7 @@ def _images_table(model: registry.Model, held_out: predictions.HeldOut, threshol
             file_name=f"held-out-model-{model.id}.csv",
             mime="text/csv",
             on_click="ignore",
-            icon="⬇️",
+            icon=":material/download:",
             key="evaluate-csv",
         )
 

@@ -95,7 +95,7 @@ def _preview(project: projects.Project, pending: state.PendingImport) -> None:
         if found.sample_names:
             st.markdown("For example " + ", ".join(literal(name) for name in found.sample_names[:4]))
         for problem in found.problems:
-            st.warning(prose(problem), icon="⚠️")
+            st.warning(prose(problem), icon=":material/warning:")
         if found.ignored:
             with st.expander(f"{count(len(found.ignored), 'file')} ignored, with reasons"):
                 _table(["File", "Reason"], [(name, reason) for name, reason in found.ignored])
@@ -193,7 +193,7 @@ def draw_report(job: jobs.Job) -> None:
         mime="text/csv",
         key=f"import-csv-{job.id}",
         on_click="ignore",
-        icon="⬇️",
+        icon=":material/download:",
     )
 
 

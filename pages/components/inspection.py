@@ -108,14 +108,14 @@ def _results(job: jobs.Job, model: registry.Model) -> None:
     tiles[1].metric("Good", f"{good:,}")
     tiles[2].metric("Not readable", f"{len(rows) - bad - good:,}")
     with tiles[3]:
-        st.caption(f"Model {literal(model.name)} · threshold {_threshold(job, model)}")
+        st.caption(f"Model {prose(model.name)} · threshold {_threshold(job, model)}")
         st.download_button(
             "Download CSV",
             data=lambda: results_csv(rows, model),
             file_name=f"inspection-{job.id}.csv",
             mime="text/csv",
             on_click="ignore",
-            icon="⬇️",
+            icon=":material/download:",
             key=f"inspect-csv-{job.id}",
         )
     folder = resources.database().data_dir / "jobs" / str(job.id) / "inspect"
@@ -173,7 +173,7 @@ def _verdict(row: Row) -> str:
 def _picture(row: Row, folder: Path, model: registry.Model) -> None:
     st.markdown(literal(row.name))
     if row.error or row.sha256 is None or row.score is None:
-        st.warning(prose(row.error or "This file could not be inspected."), icon="⚠️")
+        st.warning(prose(row.error or "This file could not be inspected."), icon=":material/warning:")
         return
     st.markdown(f"**{_verdict(row)}** · score {row.score:.3f}")
     opacity = st.slider("Heat-map", 0, 100, 50, format="%d %%", key=state.Key.INSPECT_OPACITY) / 100

@@ -12,7 +12,7 @@ import streamlit as st
 
 from pages.components import charts, resources
 from pages.components.errors import show_errors
-from pages.components.text import duration, literal, prose
+from pages.components.text import duration, literal, moment, prose
 from pages.components.workers import look_after_jobs
 from storage import jobs
 
@@ -68,7 +68,7 @@ def _panel(job_id: int, was_active: bool, on_success: Callable[[jobs.Job], None]
     job = jobs.get(resources.database(), job_id=job_id)
     if was_active and not job.is_active:
         st.rerun()
-    with st.container(border=True):
+    with st.container(border=job.is_active):
         if job.is_active:
             _active(job)
         else:
@@ -118,17 +118,21 @@ def facts(job: jobs.Job) -> str:
 def _ended(job: jobs.Job) -> None:
     word = KIND_WORDS.get(job.kind, job.kind)
     if job.status == "succeeded":
-        st.success(f"{word} done in {duration(took(job))}.", icon="✅")
+        st.markdown(
+            f":blue[:material/check_circle:] **{word} done** in {duration(took(job))}, {moment(job.finished_at)}."
+        )
     elif job.status == "failed":
-        st.error(f"**{word} failed.** {prose(job.error or 'No reason was recorded.')}", icon="🛑")
+        st.error(f"**{word} failed.** {prose(job.error or 'No reason was recorded.')}", icon=":material/error:")
         log = jobs.log_tail(resources.database(), job_id=job.id)
         if log.strip():
             with st.expander("Log"):
                 st.code(log, language=None, height=240)
     elif job.status == "cancelled":
-        st.info(f"**{word} was cancelled.** Its process is gone and its memory is free.", icon="⏹️")
+        st.info(f"**{word} was cancelled.** Its process is gone and its memory is free.", icon=":material/stop_circle:")
     else:
-        st.warning(f"**{word} was interrupted.** Its process ended before the work was done.", icon="⚠️")
+        st.warning(
+            f"**{word} was interrupted.** Its process ended before the work was done.", icon=":material/warning:"
+        )
     if job.can_resume:
         st.button(
             "Try again" if job.status == "failed" else "Resume",

@@ -13,13 +13,13 @@ from storage import projects, registry
 
 VIEWS = Path(__file__).resolve().parents[1] / "views"
 PAGES = {  # view -> (what a link to it says when the caller says nothing, icon as in the navigation)
-    "home": ("Home", "🏠"),
-    "data": ("Bring images", "🗂️"),
-    "label": ("Label images", "🏷️"),
-    "train": ("Train", "🎓"),
-    "review": ("Review", "🔥"),
-    "evaluate": ("Evaluate", "📈"),
-    "inspect": ("Inspect new images", "🔎"),
+    "home": ("Home", ":material/home:"),
+    "data": ("Bring images", ":material/upload:"),
+    "label": ("Label images", ":material/label:"),
+    "train": ("Train", ":material/model_training:"),
+    "review": ("Review", ":material/visibility:"),
+    "evaluate": ("Evaluate", ":material/monitoring:"),
+    "inspect": ("Inspect new images", ":material/center_focus_strong:"),
 }
 
 
@@ -34,7 +34,7 @@ def need_project() -> projects.Project:
     project_id = state.project_id()
     known = {project.id: project for project in projects.list_projects(resources.database())}
     if project_id not in known:
-        st.info("There is no project yet." if not known else "No project is chosen.", icon="👋")
+        st.info("There is no project yet." if not known else "No project is chosen.", icon=":material/info:")
         go("home", "Create a project" if not known else "Choose a project")
         st.stop()
     return known[project_id]
@@ -44,7 +44,7 @@ def need_model(project: projects.Project) -> registry.Model:
     """The model chosen on this page, the active one first; without any, says how to get one and ends the page."""
     models = registry.list_models(resources.database(), project_id=project.id)
     if not models:
-        st.info("There is no model yet: this page shows what a trained model sees.", icon="🎓")
+        st.info("There is no model yet: this page shows what a trained model sees.", icon=":material/model_training:")
         go("train", "Train the first model")
         st.stop()
     ordered = sorted(models, key=lambda model: (model.id != project.active_model_id, -model.id))

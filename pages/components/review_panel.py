@@ -70,7 +70,8 @@ def draw_review(model_id: int) -> None:
     filter_name, order = _choices()
     listed = _worklist(model, filter_name, order)
     if not listed:
-        st.info(EMPTY[filter_name], icon="✅" if filter_name in ("misses", "false_alarms") else "ℹ️")
+        all_well = filter_name in ("misses", "false_alarms")
+        st.info(EMPTY[filter_name], icon=":material/check_circle:" if all_well else ":material/info:")
         return
     read_at = time.time()  # before the reading: what is stored later counts as newer
     current = state.review_image(model.id)

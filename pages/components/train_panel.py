@@ -12,7 +12,7 @@ from pages.components import resources, state
 from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start, status_word, took
 from pages.components.project import go, missing_labels
-from pages.components.text import count, duration, figure, literal, moment, percent, plain
+from pages.components.text import count, duration, figure, moment, percent, plain, prose
 from ssn_core.recipes import BACKBONE_TITLES, BACKBONES, DEFAULT_RECIPE, MIN_BAD, MIN_GOOD, RECIPES
 from storage import jobs, projects, registry
 
@@ -34,21 +34,21 @@ class Choice:
 
 def draw_labels(counts: projects.Counts) -> str | None:
     """How many labels there are; returns why training cannot start, or None."""
-    tiles = st.columns(3)
-    tiles[0].metric("Good", f"{counts.good:,}")
-    tiles[1].metric("Bad", f"{counts.bad:,}")
-    tiles[2].metric("Unlabelled", f"{counts.unlabelled:,}", help="Not used for training; scored afterwards.")
+    st.markdown(
+        f"Learns from **{counts.good:,} good** and **{counts.bad:,} bad** images. {counts.unlabelled:,} unlabelled and "
+        f"{counts.unsure:,} unsure ones are only scored afterwards."
+    )
     missing = missing_labels(counts)
     if missing is not None:
         reason = f"{missing[0].upper()}{missing[1:]}: at least {MIN_GOOD} good and {MIN_BAD} bad are needed."
-        st.warning(f"**Training cannot start yet.** {reason}", icon="🏷️")
+        st.warning(f"**Training cannot start yet.** {reason}", icon=":material/label:")
         go("label" if counts.total else "data")
         return reason
     if counts.bad < COMFORTABLE_BAD:
         st.info(
             f"Training works with {count(counts.bad, 'bad image')}, but the figures will rest on few: "
             f"{COMFORTABLE_BAD} or more say much more.",
-            icon="ℹ️",
+            icon=":material/info:",
         )
     return None
 
@@ -71,10 +71,10 @@ def draw_form(project: projects.Project) -> Choice:
         key=state.Key.TRAIN_BACKBONE,
         help="The frozen network that turns an image into features.",
     )
-    name = st.text_input(
-        "Name of the model", placeholder="automatic: recipe and time", max_chars=200, key=state.Key.TRAIN_NAME
-    )
-    with st.expander(f"Advanced · {project.image_height} × {project.image_width} px"):
+    with st.expander(f"Advanced: name, image size {project.image_height} × {project.image_width}, epochs …"):
+        name = st.text_input(
+            "Name of the model", placeholder="automatic: recipe and time", max_chars=200, key=state.Key.TRAIN_NAME
+        )
         left, right = st.columns(2)
         height = left.number_input("Height, pixels", 64, 2048, project.image_height, step=32, key="train-height")
         width = right.number_input("Width, pixels", 64, 2048, project.image_width, step=32, key="train-width")
@@ -182,10 +182,10 @@ def draw_models(project: projects.Project, models: list[registry.Model]) -> None
         active = model.id == project.active_model_id
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(gap=None, width="stretch"):
-                st.markdown(f"**{literal(model.name)}** · {model.recipe} · {model.backbone}")
+                st.markdown(f"**{prose(model.name)}** · {model.recipe} · {model.backbone}")
                 st.caption(f"{moment(model.created_at)} · threshold {model.threshold:.3f} · {model_figures(model)}")
             if active:
-                st.badge("Active", icon="✅", color="blue")
+                st.badge("Active", icon=":material/check_circle:", color="blue")
             else:
                 st.button("Activate", key=f"model-activate-{model.id}", on_click=_activate, args=(model.id,))
 

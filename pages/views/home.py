@@ -7,7 +7,7 @@ import streamlit as st
 from pages.components import resources, state
 from pages.components.checklist import draw_checklist
 from pages.components.errors import show_errors
-from pages.components.text import literal
+from pages.components.text import prose
 from storage import projects
 
 PRESETS = {
@@ -39,13 +39,13 @@ def draw_creation(first: bool) -> None:
             st.rerun()
 
 
-st.title("SSN Inspector")
+st.title("SSN Inspector", anchor=False)
 known = projects.list_projects(resources.database())
 chosen = next((project for project in known if project.id == state.project_id()), None)
 
 if not known:
     st.markdown("Show it good and bad parts; it learns to tell them apart and shows where it looks.")
-    st.subheader("Create the first project")
+    st.subheader("Create the first project", anchor=False)
     with st.container(width=520):
         draw_creation(first=True)
     st.stop()
@@ -55,15 +55,15 @@ with left:
     if chosen is None:
         st.info("Choose a project on the right.")
     else:
-        st.subheader(f"Next in {literal(chosen.name)}")
+        st.subheader(f"Next in {prose(chosen.name)}", anchor=False)
         with show_errors():
             draw_checklist(chosen)
 with right:
-    st.subheader("Projects")
+    st.subheader("Projects", anchor=False)
     for project in known:
         with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             with st.container(gap=None):
-                st.markdown(literal(project.name))
+                st.markdown(f"**{prose(project.name)}**")
                 st.caption(f"{project.image_height} × {project.image_width} px")
             if chosen is not None and project.id == chosen.id:
                 st.badge("Open", color="blue")
