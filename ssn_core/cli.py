@@ -87,9 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--threshold", type=float, help="score from which an image is bad (default: the model's)")
     predict.set_defaults(run=_predict)
 
-    crossval = commands.add_parser(
-        "crossval", help="measure a recipe by grouped cross-validation", allow_abbrev=False
-    )
+    crossval = commands.add_parser("crossval", help="measure a recipe by grouped cross-validation", allow_abbrev=False)
     _add_data(crossval)
     _add_recipe(crossval)
     crossval.add_argument("--fold-column", metavar="NAME", help="column of the CSV that names each image's fold")
@@ -168,7 +166,7 @@ def _value(text: str) -> Any:
 def _load_labelled(options: argparse.Namespace, reporter: BarReporter, *, fold_column: str | None = None) -> list[Any]:
     from ssn_core.dataset import from_sources
 
-    found = scan(options.data) if fold_column is None else scan(options.data, fold_column=fold_column)
+    found = scan(options.data, fold_column=fold_column)
     for problem in (*found.problems, *(f"{name}: {reason}" for name, reason in found.ignored)):
         _messages.print(f"Note: {problem}", soft_wrap=True)
     images = from_sources(
@@ -361,9 +359,7 @@ def _print_card(folder: Path) -> None:
         f"{calibration['n_bad']} bad)",
         "Measured on": f"{figures['held_out']}: {figures['n_good']} good, {figures['n_bad']} bad, "
         f"{figures['n_masks']} masks",
-        **{
-            title: "n/a" if figures[name] is None else f"{figures[name]:.4f}" for name, title in _TITLES.items()
-        },
+        **{title: "n/a" if figures[name] is None else f"{figures[name]:.4f}" for name, title in _TITLES.items()},
     }
     for title, value in lines.items():
         print(f"{title + ':':<15} {value}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ssn_core.errors import ImageError, LayoutError
@@ -35,15 +35,18 @@ def has_image_column(path: Path) -> bool:
         return False
 
 
-def read_csv(path: Path) -> Found:
+def read_csv(path: Path, *, fold_column: str | None = None) -> Found:
     """Read the list of images.
 
     The delimiter is a comma, a semicolon or a tab, found from the header. Labels are the words of
     :func:`ssn_core.source_types.label_of_word`, 0 (good) or 1 (bad); an empty cell is an unlabelled image.
     Paths must stay below the CSV's folder, also through symbolic links.
 
+    Args:
+        fold_column: the column with the folds, which must then be there; None reads ``fold`` where there is one.
+
     Raises:
-        LayoutError: unreadable, not text, too large, or without an ``image`` column.
+        LayoutError: unreadable, not text, too large, or without an ``image`` column or the asked-for fold column.
     """
     try:
         size = path.stat().st_size
@@ -60,6 +63,8 @@ def read_csv(path: Path) -> Found:
             value=str(path),
             expected=f"a first line such as image,label,mask,group,split; it is {first[:80]!r}",
         )
+    if fold_column is not None:
+        dialect = dialect.with_fold_column(fold_column, path)
     twice = sorted({column for column in COLUMNS if dialect.header.count(column) > 1})
     if twice:
         raise LayoutError(f"The CSV has the column {twice[0]!r} twice", value=str(path), expected="each column once")
@@ -194,6 +199,17 @@ class _Dialect:
     delimiter: str
     body: str  # everything after the header
     line: int  # the number of the body's first line, from 1
+
+    def with_fold_column(self, column: str, path: Path) -> _Dialect:
+        """The same table, its folds read from another column; raises LayoutError where there is none of that name."""
+        name = column.strip().lower()
+        if name not in self.header:
+            raise LayoutError(
+                f"The CSV {path} has no column for the folds", value=column, expected=f"one of {', '.join(self.header)}"
+            )
+        header = ["" if cell == "fold" else cell for cell in self.header]
+        header[self.header.index(name)] = "fold"
+        return replace(self, header=header)
 
 
 def _dialect(text: str) -> _Dialect | None:

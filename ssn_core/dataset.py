@@ -86,9 +86,7 @@ def from_sources(
             continue
         bad = None if item.label is None else item.label == "bad"
         images[key] = LabelledImage(key, item.path, bad, group, item.split, item.fold, item.mask)
-    return [
-        LabelledImage(i.key, i.path, i.bad, joined.find(i.group), i.part, i.fold, i.mask) for i in images.values()
-    ]
+    return [LabelledImage(i.key, i.path, i.bad, joined.find(i.group), i.part, i.fold, i.mask) for i in images.values()]
 
 
 class Groups:

@@ -22,13 +22,14 @@ __all__ = ["LAYOUTS", "TITLES", "Scan", "SourceItem", "scan"]
 _SUPPORTED = "images, or folders such as good/ and bad/, or labels.csv with the columns image,label"
 
 
-def scan(root: Path, *, layout: str | None = None) -> Scan:
+def scan(root: Path, *, layout: str | None = None, fold_column: str | None = None) -> Scan:
     """Find the images below a folder, or those a CSV lists, with what the layout says about them.
 
     Args:
         root: a folder or a ``.csv`` file. A folder that holds a ``labels.csv``, or exactly one CSV with an ``image``
             column, is read as that CSV. One folder that wraps everything else is seen through.
         layout: one of LAYOUTS, or None to recognise it.
+        fold_column: the CSV column that names each image's fold; it must then be there. Only a CSV has one.
 
     Raises:
         LayoutError: no such folder or file, an unknown layout, another layout than the one asked for, or no image.
@@ -40,20 +41,27 @@ def scan(root: Path, *, layout: str | None = None) -> Scan:
             raise LayoutError("This file is no data set", value=str(root), expected="a folder or a .csv file")
         if layout not in (None, "csv"):
             raise LayoutError(f"A CSV file cannot be read as {TITLES[layout]}", value=str(root))
-        return _scan("csv", root.parent.resolve(), read_csv(root))
+        return _scan("csv", root.parent.resolve(), read_csv(root, fold_column=fold_column))
     tree = walk(root)
     problems: tuple[str, ...] = ()
     if layout in (None, "csv"):
         table, problems = _table(tree)
         if table is not None:
             # What else lies in the folder is not reported: the list decides what belongs to the data set.
-            return _scan("csv", table.parent, read_csv(table))
+            return _scan("csv", table.parent, read_csv(table, fold_column=fold_column))
         if layout == "csv":
             raise LayoutError(
                 "The folder holds no CSV that lists its images",
                 value=str(root),
                 expected="labels.csv, or exactly one CSV with an 'image' column",
             )
+    if fold_column is not None:
+        raise LayoutError(
+            "Folds were asked for, but there is no CSV to read them from",
+            value=fold_column,
+            expected="a CSV with that column",
+            action="Leave the fold column out, and folds are dealt by group",
+        )
     for name, reader in READERS.items():
         if layout in (None, name) and (found := reader(tree)) is not None:
             unused = tuple((table, "this CSV was not used") for table in tree.tables)

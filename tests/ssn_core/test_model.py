@@ -64,7 +64,9 @@ def test_taps_are_combined_as_the_plain_formula_says(scale: int) -> None:
     tap2, tap3 = taps(1, 64, 96)
     combined = TapCombiner(scale=scale, padding="zeros")(tap2, tap3)
     size = (tap2.shape[2] * scale, tap2.shape[3] * scale)
-    both = torch.cat([F.interpolate(t, size, mode="bilinear", align_corners=True) for t in (tap2, tap3)], dim=1).double()
+    both = torch.cat(
+        [F.interpolate(t, size, mode="bilinear", align_corners=True) for t in (tap2, tap3)], dim=1
+    ).double()
     padded = F.pad(both, (1, 1, 1, 1))
     naive = sum(padded[:, :, dy : dy + size[0], dx : dx + size[1]] for dy in range(3) for dx in range(3)) / 9
     torch.testing.assert_close(combined.double(), naive, atol=1e-6, rtol=1e-6)

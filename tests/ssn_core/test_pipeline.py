@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,7 @@ def quick() -> Recipe:
 
 @pytest.fixture(scope="session")
 def labelled(surfaces: Path) -> list[LabelledImage]:
-    return from_sources(
-        scan(surfaces / "labels.csv").items, on_reject=lambda *_: None, progress=lambda *_: None
-    )
+    return from_sources(scan(surfaces / "labels.csv").items, on_reject=lambda *_: None, progress=lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -166,9 +166,7 @@ def test_noise_in_training_leaves_inference_alone(cache: TapCache, examples: lis
 def test_files_and_cached_taps_give_the_same_scores(cache: TapCache, surfaces: Path) -> None:
     net = CamNet(recipe()).eval()
     paths = images_of(surfaces)[:5]
-    direct = list(
-        score_files(cache.backbone, net, [(key_of(p), p) for p in paths], image_size=(64, 64), device=CPU)
-    )
+    direct = list(score_files(cache.backbone, net, [(key_of(p), p) for p in paths], image_size=(64, 64), device=CPU))
     cached = list(score_cached(net, cache, [key_of(p) for p in paths], device=CPU))
     assert [s.key for s in direct] == [s.key for s in cached]
     np.testing.assert_allclose([s.score for s in direct], [s.score for s in cached], atol=5e-3)
