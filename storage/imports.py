@@ -139,10 +139,14 @@ def submit(db: Database, *, project_id: int, source: Path, layout: str | None, s
 
 
 def run_job(context: ImportContext) -> dict[str, int]:
-    """The handler of import jobs; returns the report. A staging folder is deleted once everything is in."""
+    """The handler of import jobs; returns the report. A staging folder is deleted once everything is in.
+
+    Also the time to sweep up uploads that nobody came back for: here they were made, and no page waits.
+    """
     done = run(context.db, job_id=context.job.id, progress=lambda *state: context.progress(*state))
     if context.job.payload["staged"]:
         archives.discard(context.db.data_dir, Path(context.job.payload["source"]))
+    sweep_staging(context.db)
     return asdict(done)
 
 
@@ -210,9 +214,10 @@ def entries(db: Database, *, job_id: int, outcome: str | None = None, limit: int
 
 
 def sweep_staging(db: Database) -> int:
-    """Delete forgotten staging folders (at start-up), but none that a waiting or running import needs."""
-    needed = [Path(job.payload["source"]) for job in jobs.active(db, kinds=("import",)) if job.payload["staged"]]
-    return archives.sweep(db.data_dir, keep=needed)
+    """Delete forgotten staging folders, but none that a waiting or running job needs; returns how many."""
+    payloads = [job.payload for job in jobs.active(db)]
+    needed = [payload.get("staging") or payload.get("source") for payload in payloads]  # of inspections and imports
+    return archives.sweep(db.data_dir, keep=[Path(folder) for folder in needed if folder])
 
 
 def _scan(source: Path, layout: str | None) -> Scan:

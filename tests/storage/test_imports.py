@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -368,17 +370,19 @@ def job_context(db: Database) -> Callable[[int], imports.ImportContext]:
     return Context
 
 
-def test_sweeping_spares_what_a_waiting_import_needs(db: Database, project: int) -> None:
-    stream = io.BytesIO()
-    picture(1).save(stream, "PNG")
-    needed, forgotten = (
-        archives.stage_uploads(db.data_dir, [("a.png", io.BytesIO(stream.getvalue()))]) for _ in range(2)
-    )
-    queue(db, project, needed, staged=True)
-    assert archives.sweep(db.data_dir, keep=[needed], older_than_days=-1.0) == 1
-    assert needed.exists()
-    assert not forgotten.exists()
-    assert imports.sweep_staging(db) == 0
+def test_an_import_sweeps_up_old_uploads_that_no_waiting_job_needs(
+    db: Database, project: int, source: Path, job_context: Callable[[int], imports.ImportContext]
+) -> None:
+    def stage(days: int) -> Path:
+        folder = archives.stage_uploads(db.data_dir, [("a.png", io.BytesIO(b"a"))])
+        os.utime(folder, (time.time() - days * 86_400,) * 2)
+        return folder
+
+    to_import, to_inspect, forgotten, fresh = stage(8), stage(8), stage(8), stage(6)
+    queue(db, project, to_import, staged=True)
+    jobs.submit(db, kind="inspect", project_id=project, payload={"model_id": 1, "staging": str(to_inspect)})
+    imports.run_job(job_context(queue(db, project, source)))
+    assert [folder.exists() for folder in (to_import, to_inspect, forgotten, fresh)] == [True, True, False, True]
 
 
 def test_what_cannot_be_imported_is_refused_at_once(db: Database, project: int, source: Path) -> None:
