@@ -70,10 +70,10 @@ def draw_checklist(project: projects.Project) -> None:
     following = next((line for line in lines if not line.done), None)
     for number, line in enumerate(lines, start=1):
         is_next = line is following
-        with st.container(border=is_next, horizontal=True, vertical_alignment="center"):
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
             st.markdown(":blue[:material/check_circle:]" if line.done else f"**{number}**", width=28)
             with st.container(gap=None, width="stretch"):
-                st.markdown(f"**{line.title}**" if is_next or line.done else line.title)
+                st.markdown(f"**{line.title}** :blue-badge[Next]" if is_next else f"**{line.title}**")
                 st.caption(line.state)
-            with st.container(width=170):
-                go(line.view)
+            with st.container(width=110):
+                go(line.view, line.view.capitalize())

@@ -17,13 +17,16 @@ from PIL import Image
 from pages.components import palette, resources, state
 from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start, status_word
+from pages.components.map_viewer import MapPicture, data_url, map_viewer
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, literal, moment, plain, prose
 from ssn_core import rendering
 from storage import archives, jobs, projects, registry
 
 THUMBNAIL_EDGE = 96  # px
 VIEW_HEIGHT = 520  # px; the largest picture that still fits below the table at 1366x768
-MAX_ROWS = 300  # in the table with pictures; the CSV holds all
+MAX_ROWS = 100  # in the table with pictures; the CSV holds all
+MAX_VIEW_EDGE = 2048  # px of the longer side of the large picture
+MAP_EDGE = 768  # px of the map's longer side: it is smooth, so the browser may enlarge it further
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,7 @@ def draw_results(project: projects.Project) -> None:
             format_func=lambda key: f"{moment(by_id[key].created_at)} · {status_word(by_id[key])}",
             key=state.Key.INSPECT_JOB,
         )
-    job_panel(job_id)
-    job = by_id[job_id]
-    if job.status == "succeeded":
-        _results(job, registry.get(db, model_id=int(job.payload["model_id"])))
+    job_panel(job_id, on_success=_results)
 
 
 def rows_of(result: dict[str, Any] | None) -> list[Row]:
@@ -99,7 +99,8 @@ def results_csv(rows: Sequence[Row], model: registry.Model) -> bytes:
     )
 
 
-def _results(job: jobs.Job, model: registry.Model) -> None:
+def _results(job: jobs.Job) -> None:
+    model = registry.get(resources.database(), model_id=int(job.payload["model_id"]))
     rows = rows_of(job.result)
     bad = sum(row.verdict == "bad" for row in rows)
     good = sum(row.verdict == "good" for row in rows)
@@ -171,18 +172,45 @@ def _verdict(row: Row) -> str:
 
 
 def _picture(row: Row, folder: Path, model: registry.Model) -> None:
-    st.markdown(literal(row.name))
     if row.error or row.sha256 is None or row.score is None:
+        st.markdown(literal(row.name))
         st.warning(prose(row.error or "This file could not be inspected."), icon=":material/warning:")
         return
-    st.markdown(f"**{_verdict(row)}** · score {row.score:.3f}")
-    opacity = st.slider("Heat-map", 0, 100, 50, format="%d %%", key=state.Key.INSPECT_OPACITY) / 100
-    picture = overlay_png(folder, row.sha256, model.scale_low, model.scale_high, opacity, VIEW_HEIGHT - 140)
+    picture = viewer_picture(folder, row.sha256, row.name, model.scale_low, model.scale_high)
     if picture is None:
         st.caption("The picture of this inspection is no longer there.")
         return
-    st.image(picture, output_format="PNG")
-    st.caption("Bright: raises the score. One fixed colour scale for this model: a good part stays dark.")
+    st.markdown(f"**{_verdict(row)}** · score {row.score:.3f} · {literal(row.name)}")
+    map_viewer(picture, low=model.scale_low, high=model.scale_high, key=state.Key.INSPECT_VIEWER)
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def viewer_picture(folder: Path, sha256: str, name: str, low: float, high: float) -> MapPicture | None:
+    """An inspected image and its map for the map viewer; None if it is gone.
+
+    Args:
+        folder: where the job left `<sha256>.png` and `<sha256>.npy`.
+        low: of the model's fixed colour scale, in CAM units.
+        high: of the same scale.
+    """
+    image_path, map_path = folder / f"{sha256}.png", folder / f"{sha256}.npy"
+    if not image_path.exists():
+        return None
+    with Image.open(image_path, formats=["PNG"]) as opened:
+        image = opened.convert("RGB")
+    width, height = image.size
+    stream = io.BytesIO()
+    if max(image.size) > MAX_VIEW_EDGE:  # it travels to the browser in one piece, inside the page
+        image.thumbnail((MAX_VIEW_EDGE, MAX_VIEW_EDGE))
+    image.save(stream, "PNG")
+    grey = None
+    if map_path.exists():
+        anomaly_map = np.load(map_path, allow_pickle=False).astype(np.float32)
+        scale = min(1.0, MAP_EDGE / max(width, height))
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        shown = rendering.to_display_size(anomaly_map, size, sigma=rendering.DISPLAY_SIGMA)
+        grey = data_url(rendering.png_bytes(rendering.quantise(shown, low=low, high=high)))
+    return MapPicture(name=plain(name), width=width, height=height, image=data_url(stream.getvalue()), map=grey)
 
 
 def _thumbnail_url(row: Row, folder: Path, model: registry.Model) -> str | None:

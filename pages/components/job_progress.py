@@ -12,7 +12,7 @@ import streamlit as st
 
 from pages.components import charts, resources
 from pages.components.errors import show_errors
-from pages.components.text import duration, literal, moment, prose
+from pages.components.text import duration, moment, prose
 from pages.components.workers import look_after_jobs
 from storage import jobs
 
@@ -86,7 +86,7 @@ def _active(job: jobs.Job) -> None:
     elif job.status == "queued":
         words.markdown(f"**{KIND_WORDS.get(job.kind, job.kind)} waits for its turn.**{_who_is_ahead(job)}")
     else:
-        words.markdown(f"**{prose(job.phase)}**  \n{facts(job)}")
+        words.markdown(f"**{prose(job.phase)}**  \n{facts(job) or '&nbsp;'}")
     button.button(
         "Cancel",
         key=f"job-cancel-{job.id}",
@@ -111,8 +111,8 @@ def facts(job: jobs.Job) -> str:
     if job.eta_seconds is not None:
         parts.append(f"about {duration(job.eta_seconds)} left")
     if metrics.get("device"):
-        parts.append(f"on {literal(metrics['device'])}")
-    return " · ".join(parts) or "Starting"
+        parts.append(f"on {prose(metrics['device'])}")
+    return " · ".join(parts)
 
 
 def _ended(job: jobs.Job) -> None:

@@ -9,11 +9,15 @@ import streamlit as st
 
 from pages.components import palette, resources, state
 from pages.components.job_progress import job_panel, start
+from pages.components.map_viewer import map_viewer, stored_picture
 from pages.components.text import count, literal
 from pages.components.thumb_strip import Thumb, thumb_strip
 from storage import images, jobs, predictions, projects, registry
 
-PAGE = 120  # images of one load of the strip
+PAGE = 200  # images in one worklist: more than anybody looks through before asking again
+AHEAD = 3  # pictures that the browser fetches before they are asked for
+STRIP_HEIGHT = 190  # px, of the verdict bar and the thumbnails below the picture
+REFRESH_HELP = "The list stays as it is while you correct verdicts. This looks it up again with the labels of now."
 
 FILTERS = {
     "all": "All",
@@ -79,7 +83,21 @@ def draw_review(model_id: int) -> None:
         current = listed[0].image_id
     by_id = {image.id: image for image in images.get_many(resources.database(), image_ids=[e.image_id for e in listed])}
     chosen = next(entry for entry in listed if entry.image_id == current)
-    _picture(model, by_id[current], chosen)
+    position = listed.index(chosen)
+    large, facts = st.columns([4, 1], gap="medium")
+    with facts:
+        draw_facts(model, by_id[current], chosen)
+        st.button("Look up again", key="review-refresh", on_click=state.forget_worklist, help=REFRESH_HELP)
+    with large:
+        pictures = [stored_picture(by_id[e.image_id], model) for e in listed[position : position + 1 + AHEAD]]
+        map_viewer(
+            pictures[0],
+            low=model.scale_low,
+            high=model.scale_high,
+            room=STRIP_HEIGHT,
+            ahead=pictures[1:],
+            key=state.review_viewer_key(model.id),
+        )
     thumb_strip(
         [Thumb(e.image_id, by_id[e.image_id].name, e.score, by_id[e.image_id].label) for e in listed],
         project_id=model.project_id,
@@ -123,14 +141,6 @@ def _worklist(model: registry.Model, filter_name: str, order: str) -> Sequence[s
         limit=PAGE,
     )
     return state.keep_worklist(question, [state.ReviewEntry(s.image.id, s.score, s.role) for s in found])
-
-
-def _picture(model: registry.Model, image: images.Image, entry: state.ReviewEntry) -> None:
-    large, facts = st.columns([3, 1], gap="medium")
-    with facts:
-        draw_facts(model, image, entry)
-    with large:
-        pass
 
 
 def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEntry) -> None:

@@ -50,9 +50,10 @@ class Key(StrEnum):
     REVIEW_IMAGE = "ssn_review_image"
     REVIEW_LIST = "ssn_review_list"
     REVIEW_STRIP = "ssn_review_strip"
+    REVIEW_VIEWER = "ssn_review_viewer"
     INSPECT_JOB = "ssn_inspect_job"
     INSPECT_TABLE = "ssn_inspect_table"
-    INSPECT_OPACITY = "ssn_inspect_opacity"
+    INSPECT_VIEWER = "ssn_inspect_viewer"
     UPLOAD_ROUND = "ssn_upload_round"
 
 
@@ -198,3 +199,8 @@ def take_review_pick(model: int) -> None:
     picked = (st.session_state.get(review_strip_key(model)) or {}).get("pick")
     if isinstance(picked, int):
         set_review_image(model, picked)
+
+
+def review_viewer_key(model: int) -> str:
+    """The key of the map viewer in Review: a model's own."""
+    return f"{Key.REVIEW_VIEWER}-{model}"

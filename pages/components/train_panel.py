@@ -34,10 +34,9 @@ class Choice:
 
 def draw_labels(counts: projects.Counts) -> str | None:
     """How many labels there are; returns why training cannot start, or None."""
-    st.markdown(
-        f"Learns from **{counts.good:,} good** and **{counts.bad:,} bad** images. {counts.unlabelled:,} unlabelled and "
-        f"{counts.unsure:,} unsure ones are only scored afterwards."
-    )
+    st.markdown(f"Learns from **{counts.good:,} good** and **{counts.bad:,} bad** images.")
+    if rest := counts.unlabelled + counts.unsure:
+        st.caption(f"{count(rest, 'image')} without a clear label: scored afterwards, not learned from.")
     missing = missing_labels(counts)
     if missing is not None:
         reason = f"{missing[0].upper()}{missing[1:]}: at least {MIN_GOOD} good and {MIN_BAD} bad are needed."
@@ -153,10 +152,12 @@ def _what_now(_job: jobs.Job) -> None:
 
 
 def draw_past(runs: list[jobs.Job], models: list[registry.Model]) -> None:
-    """All runs in a table, with the figures of the model each one made."""
+    """Runs that have ended in a table, with the figures of the model each one made."""
     by_job = {model.job_id: model for model in models}
     rows = []
     for job in runs:
+        if job.is_active:  # shown live above; this table stands still
+            continue
         model = by_job.get(job.id)
         payload = job.payload
         rows.append(
@@ -173,7 +174,9 @@ def draw_past(runs: list[jobs.Job], models: list[registry.Model]) -> None:
                 "Reason": plain(job.error or ""),
             }
         )
-    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    if rows:
+        st.subheader("Past runs", anchor=False)
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
 
 
 def draw_models(project: projects.Project, models: list[registry.Model]) -> None:

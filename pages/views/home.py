@@ -66,8 +66,8 @@ with right:
                 st.markdown(f"**{prose(project.name)}**")
                 st.caption(f"{project.image_height} × {project.image_width} px")
             if chosen is not None and project.id == chosen.id:
-                st.badge("Open", color="blue")
+                st.badge("Chosen", color="blue")
             else:
-                st.button("Open", key=f"home-open-{project.id}", on_click=state.set_project, args=(project.id,))
+                st.button("Choose", key=f"home-open-{project.id}", on_click=state.set_project, args=(project.id,))
     with st.expander("New project"):
         draw_creation(first=False)

@@ -40,6 +40,4 @@ models = registry.list_models(db, project_id=project.id)
 if models:
     st.subheader("Models", anchor=False)
     draw_models(project, models)
-if runs:
-    st.subheader("Past runs", anchor=False)
-    draw_past(runs, models)
+draw_past(runs, models)

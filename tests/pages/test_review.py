@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, running, set_job, texts
+from streamlit.testing.v1 import AppTest
+
+from pages.components import review_panel, state
+from pages.components.text import literal
+from storage import images, jobs, labels, projects, registry
+from storage.db import Database
+
+VERDICTS = ["good", "good", "bad", "bad", None, "unsure"]
+SCORES = [-2.0, 0.7, 1.5, -0.4, 0.9, 0.1]
+ROLES = ["train", "out_of_fold", "out_of_fold", "out_of_fold", "unseen", "calibration"]
+
+
+@pytest.fixture
+def project(db: Database) -> projects.Project:
+    return project_with_images(db, VERDICTS)
+
+
+@pytest.fixture
+def model(db: Database, project: projects.Project) -> registry.Model:
+    ids = images.ids(db, project_id=project.id)
+    return add_model(db, project.id, list(zip(ids, SCORES, ROLES, strict=True)))
+
+
+def _components(app: AppTest) -> list[dict[str, Any]]:
+    """The data of all browser components on the page."""
+    found = []
+    for element in app.main:
+        found += _data_of(element)
+    return found
+
+
+def _data_of(node: Any) -> list[dict[str, Any]]:
+    own = []
+    proto = getattr(node, "proto", None)
+    if getattr(node, "type", "") == "bidi_component":
+        own.append(json.loads(proto.json))
+    for child in getattr(node, "children", {}).values():
+        own += _data_of(child)
+    return own
+
+
+def _strip(app: AppTest) -> dict[str, Any]:
+    return next(data for data in _components(app) if "items" in data)
+
+
+def _show(app: AppTest, name: str) -> AppTest:
+    return app.segmented_control(key=state.Key.REVIEW_FILTER).set_value(name).run()
+
+
+def test_without_a_model_the_page_leads_to_training(db: Database, project: projects.Project) -> None:
+    assert "There is no model yet" in texts(open_page("review"))
+
+
+def test_the_most_suspicious_image_comes_first(model: registry.Model) -> None:
+    app = open_page("review")
+    assert [item["score"] for item in _strip(app)["items"]] == sorted(SCORES, reverse=True)
+    assert "Model: ✕ Bad" in texts(app)
+    assert "score 1.500, threshold 0.000" in texts(app)
+
+
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [("misses", [-0.4]), ("false_alarms", [0.7]), ("suspicious", [0.9]), ("bad", [1.5, -0.4]), ("unsure", [0.1])],
+)
+def test_each_filter_shows_its_images(model: registry.Model, name: str, scores: list[float]) -> None:
+    assert [item["score"] for item in _strip(_show(open_page("review"), name))["items"]] == scores
+
+
+def test_a_miss_is_called_a_miss_and_its_role_is_stated(model: registry.Model) -> None:
+    said = texts(_show(open_page("review"), "misses"))
+    assert ":orange-badge[Miss]" in said
+    assert "Scored by a model trained without this image" in said
+
+
+def test_a_score_of_an_image_trained_on_is_said_to_flatter(db: Database, model: registry.Model) -> None:
+    app = open_page("review")
+    app.selectbox(key=state.Key.REVIEW_ORDER).set_value("score_asc").run()
+    assert "The model learned from this image: its score flatters." in texts(app)
+
+
+def test_no_misses_is_good_news(db: Database, project: projects.Project, model: registry.Model) -> None:
+    registry.set_threshold(db, model_id=model.id, threshold=-9.0)
+    assert review_panel.EMPTY["misses"] in texts(_show(open_page("review"), "misses"))
+
+
+def test_correcting_a_verdict_does_not_move_the_list(
+    db: Database, project: projects.Project, model: registry.Model
+) -> None:
+    app = _show(open_page("review"), "misses")
+    missed = _strip(app)["items"][0]["id"]
+    event = labels.LabelEvent("tab", 1, missed, "good", "Ada", "review")
+    labels.record(db, project_id=project.id, events=[event])
+    app.run()
+    assert [(item["id"], item["label"]) for item in _strip(app)["items"]] == [(missed, "good")]
+    assert "Label: ✓ Good" in texts(app)
+    app.button(key="review-refresh").click().run()
+    assert review_panel.EMPTY["misses"] in texts(app)
+
+
+def test_new_images_can_be_scored(db: Database, project: projects.Project, model: registry.Model) -> None:
+    other = projects.create(db, name="Other")
+    add_images(db, other.id, [None])
+    app = open_page("review")
+    assert "without a score" not in texts(app)
+    project_images = images.ids(db, project_id=project.id)
+    add_model(db, project.id, [(project_images[0], 1.0, "test")], name="Second")
+    app = open_page("review")
+    assert "5 images without a score from this model." in texts(app)
+    app.button(key="review-score").click().run()
+    (job,) = jobs.active(db, kinds=("score",))
+    assert job.payload["model_id"] == projects.get(db, project_id=project.id).active_model_id
+    assert "Scoring waits for its turn." in texts(app)
+    set_job(db, job.id, **running(phase="Scoring images", done=2, total=5))
+    assert "**Scoring images**" in texts(open_page("review"))
+
+
+def test_a_hostile_name_is_shown_letter_by_letter(db: Database) -> None:
+    project = projects.create(db, name="P")
+    (image,) = add_images(db, project.id, ["bad"], name=HOSTILE)
+    add_model(db, project.id, [(image, 1.0, "test")])
+    assert literal(HOSTILE) in texts(open_page("review"))
