@@ -74,14 +74,14 @@ def set_project(value: int | None) -> None:
 
 def remembered_project() -> int | None:
     """The project this browser worked in last, from its cookie."""
-    text = st.context.cookies.get("ssn_project", "")
+    text = st.context.cookies.to_dict().get("ssn_project", "")
     return int(text) if text.isascii() and text.isdigit() else None
 
 
 def inspector() -> str:
     """The inspector's name; "" when nobody has said it yet in this browser."""
     if Key.INSPECTOR not in st.session_state:
-        st.session_state[Key.INSPECTOR] = clean_name(unquote(st.context.cookies.get("ssn_inspector", "")))
+        st.session_state[Key.INSPECTOR] = clean_name(unquote(st.context.cookies.to_dict().get("ssn_inspector", "")))
     return st.session_state[Key.INSPECTOR]
 
 
