@@ -152,7 +152,11 @@ def confusion_matrix(confusion: Confusion) -> go.Figure:
             layer="below",
         )
         figure.add_annotation(
-            x=column, y=row, text=f"<b style='font-size:22px'>{count}</b><br>{word}<br>of {of}", showarrow=False
+            x=column,
+            y=row,
+            text=f"<b style='font-size:24px'>{count}</b><br>{word}<br>of {of}",
+            font={"size": 14, "color": palette.INK},
+            showarrow=False,
         )
     # An invisible trace gives the axes their range; shapes and annotations alone do not.
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="markers", marker={"opacity": 0}, hoverinfo="skip")

@@ -60,7 +60,7 @@ def _explain_what_is_missing(held_out: predictions.HeldOut) -> bool:
 
 def _draw(model: registry.Model, held_out: predictions.HeldOut) -> None:
     labels, scores = np.asarray(held_out.labels), np.asarray(held_out.scores, dtype=np.float64)
-    basis = f"on {count(held_out.n_good, 'good image')} and {count(held_out.n_bad, 'bad image')}"
+    basis = f"on {held_out.n_good:,} good and {held_out.n_bad:,} bad images"
     tiles = st.container()
     threshold = _threshold_controls(model, labels, scores)
     confusion = metrics.confusion(labels, scores, threshold)

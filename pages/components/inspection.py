@@ -42,12 +42,14 @@ class Row:
 
 def draw_drop(project: projects.Project, model: registry.Model) -> None:
     """Choose files and send them to the model."""
-    uploads = st.file_uploader(
-        "New images, or a zip of images", accept_multiple_files=True, key=state.upload_key("inspect")
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    uploads = left.file_uploader(
+        "Drop new images here, or a zip of images", accept_multiple_files=True, key=state.upload_key("inspect")
     )
     busy = bool(jobs.active(resources.database(), project_id=project.id, kinds=("inspect",)))
-    if st.button(
+    if right.button(
         f"Inspect {count(len(uploads), 'file')}" if uploads else "Inspect",
+        width="stretch",
         type="primary",
         disabled=not uploads or busy,
         help="An inspection is running." if busy else None,
@@ -104,12 +106,12 @@ def _results(job: jobs.Job) -> None:
     rows = rows_of(job.result)
     bad = sum(row.verdict == "bad" for row in rows)
     good = sum(row.verdict == "good" for row in rows)
-    tiles = st.columns([1, 1, 1, 2], vertical_alignment="center")
+    tiles = st.columns([1, 1, 1, 3], vertical_alignment="center")
     tiles[0].metric("Bad", f"{bad:,}")
     tiles[1].metric("Good", f"{good:,}")
     tiles[2].metric("Not readable", f"{len(rows) - bad - good:,}")
-    with tiles[3]:
-        st.caption(f"Model {prose(model.name)} · threshold {_threshold(job, model)}")
+    with tiles[3], st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
+        st.caption(f"Model {prose(model.name)} · threshold {_threshold(job, model)}", width="content")
         st.download_button(
             "Download CSV",
             data=lambda: results_csv(rows, model),

@@ -109,7 +109,7 @@ def facts(job: jobs.Job) -> str:
     if training and metrics.get("loss") is not None:
         parts.append(f"loss {metrics['loss']:.4g}")
     if job.eta_seconds is not None:
-        parts.append(f"about {duration(job.eta_seconds)} left")
+        parts.append(f"about {duration(job.eta_seconds)} left in this step")
     if metrics.get("device"):
         parts.append(f"on {prose(metrics['device'])}")
     return " · ".join(parts)

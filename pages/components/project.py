@@ -40,8 +40,13 @@ def need_project() -> projects.Project:
     return known[project_id]
 
 
-def need_model(project: projects.Project) -> registry.Model:
-    """The model chosen on this page, the active one first; without any, says how to get one and ends the page."""
+def need_model(project: projects.Project, *, title: str) -> registry.Model:
+    """The page's title and beside it the choice of a model, the active one first.
+
+    Without any model, says how to get one and ends the page.
+    """
+    left, right = st.columns([1, 1], vertical_alignment="center")
+    left.title(title, anchor=False)
     models = registry.list_models(resources.database(), project_id=project.id)
     if not models:
         st.info("There is no model yet: this page shows what a trained model sees.", icon=":material/model_training:")
@@ -49,11 +54,12 @@ def need_model(project: projects.Project) -> registry.Model:
         st.stop()
     ordered = sorted(models, key=lambda model: (model.id != project.active_model_id, -model.id))
     by_id = {model.id: model for model in ordered}
-    chosen = st.selectbox(
+    chosen = right.selectbox(
         "Model",
         list(by_id),
         format_func=lambda model_id: model_title(by_id[model_id], active=model_id == project.active_model_id),
         key=state.model_key(project.id),
+        label_visibility="collapsed",
     )
     return by_id[chosen]
 

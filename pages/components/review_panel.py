@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.components import palette, resources, state
+from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start
 from pages.components.map_viewer import map_viewer, stored_picture
-from pages.components.text import count, literal
+from pages.components.text import count, literal, prose
 from pages.components.thumb_strip import Thumb, thumb_strip
 from storage import images, jobs, predictions, projects, registry
 
@@ -51,31 +52,46 @@ ROLES = {  # role -> (a few words, what it means for the score)
 }
 
 
-def draw_unscored(project: projects.Project, model: registry.Model) -> None:
-    """Offer to score images that came in after the model; show the scoring while it runs."""
+def draw_scoring(project: projects.Project, model: registry.Model) -> None:
+    """The scoring of new images while it runs, and how it ended where it did not succeed."""
+    listed = jobs.list_jobs(resources.database(), project_id=project.id, kinds=("score",), limit=10)
+    newest = next((job for job in listed if job.payload.get("model_id") == model.id), None)
+    if newest is None or newest.status == "succeeded":
+        return
+    if newest.is_active or predictions.count_unscored(resources.database(), model_id=model.id):
+        job_panel(newest.id)
+
+
+def _offer_scoring(model: registry.Model) -> None:
+    """Offer to score images that came in after the model."""
     db = resources.database()
-    listed = jobs.list_jobs(db, project_id=project.id, kinds=("score",), limit=10)
-    mine = next((job for job in listed if job.payload.get("model_id") == model.id), None)
     waiting = predictions.count_unscored(db, model_id=model.id)
-    if mine is not None and (mine.is_active or (waiting and mine.status != "succeeded")):
-        job_panel(mine.id)
-    if waiting and not (mine is not None and mine.is_active):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"{count(waiting, 'image')} without a score from this model.")
-            if st.button("Score new images", key="review-score"):
-                start("score", {"model_id": model.id}, project_id=project.id)
-                st.rerun()
+    if not waiting:
+        return
+    busy = any(
+        job.payload.get("model_id") == model.id
+        for job in jobs.active(db, project_id=model.project_id, kinds=("score", "train"))
+    )
+    st.caption(f"{count(waiting, 'image')} without a score from this model.")
+    if st.button("Score new images", key="review-score", disabled=busy):
+        start("score", {"model_id": model.id}, project_id=model.project_id)
+        st.rerun()
 
 
 @st.fragment
 def draw_review(model_id: int) -> None:
     """The worklist; a fragment, so that going from image to image runs nothing else."""
-    model = registry.get(resources.database(), model_id=model_id)
+    with show_errors():
+        _draw(registry.get(resources.database(), model_id=model_id))
+
+
+def _draw(model: registry.Model) -> None:
     filter_name, order = _choices()
     listed = _worklist(model, filter_name, order)
     if not listed:
         all_well = filter_name in ("misses", "false_alarms")
         st.info(EMPTY[filter_name], icon=":material/check_circle:" if all_well else ":material/info:")
+        _offer_scoring(model)
         return
     read_at = time.time()  # before the reading: what is stored later counts as newer
     current = state.review_image(model.id)
@@ -88,6 +104,7 @@ def draw_review(model_id: int) -> None:
     with facts:
         draw_facts(model, by_id[current], chosen)
         st.button("Look up again", key="review-refresh", on_click=state.forget_worklist, help=REFRESH_HELP)
+        _offer_scoring(model)
     with large:
         pictures = [stored_picture(by_id[e.image_id], model) for e in listed[position : position + 1 + AHEAD]]
         map_viewer(
@@ -120,9 +137,12 @@ def _choices() -> tuple[str, str]:
         required=True,
         key=state.Key.REVIEW_FILTER,
         help="Misses: labelled bad, but the model passes them (escapes). False alarms: labelled good, but the model "
-        "rejects them (overkill). Unlabelled: most suspicious first.",
+        "rejects them (overkill). Unlabelled: no verdict yet.",
+        label_visibility="collapsed",
     )
-    order = right.selectbox("Order", list(ORDERS), format_func=ORDERS.__getitem__, key=state.Key.REVIEW_ORDER)
+    order = right.selectbox(
+        "Order", list(ORDERS), format_func=ORDERS.__getitem__, key=state.Key.REVIEW_ORDER, label_visibility="collapsed"
+    )
     return filter_name or "all", order
 
 
@@ -149,7 +169,7 @@ def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEn
     role, meaning = ROLES.get(entry.role, (entry.role, ""))
     st.markdown(literal(image.name))
     st.markdown(f"**Model: {_verdict(said)}**  \nscore {entry.score:.3f}, threshold {model.threshold:.3f}")
-    by = f" by {literal(image.label_inspector)}" if image.label_inspector else ""
+    by = f" by {prose(image.label_inspector)}" if image.label_inspector else ""
     st.markdown(f"**Label: {_verdict(image.label)}**{by}")
     if image.label in ("good", "bad") and image.label != said:
         st.badge("Miss" if said == "good" else "False alarm", color="orange")

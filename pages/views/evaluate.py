@@ -8,7 +8,6 @@ from pages.components.evaluation import draw_evaluation, origin_title
 from pages.components.project import need_model, need_project
 
 project = need_project()
-st.title("Evaluate", anchor=False)
-model = need_model(project)
+model = need_model(project, title="Evaluate")
 st.caption(f"Held-out images only · {origin_title(model)} · current labels")
 draw_evaluation(model.id)

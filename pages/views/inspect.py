@@ -9,9 +9,8 @@ from pages.components.inspection import draw_drop, draw_results
 from pages.components.project import need_model, need_project
 
 project = need_project()
-st.title("Inspect", anchor=False)
+model = need_model(project, title="Inspect")
 st.caption("New images get a verdict from the model. They are not added to the project.")
-model = need_model(project)
 with show_errors():
     draw_drop(project, model)
 with show_errors():

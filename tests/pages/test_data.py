@@ -121,7 +121,7 @@ def test_a_running_import_is_live_after_a_reload_and_can_be_cancelled(db: Databa
     set_job(db, job_id, **running(phase="Importing", done=50, total=399, eta_seconds=70.0))
     app = open_page("data")
     assert "**Importing**" in texts(app)
-    assert "about 1 min 10 s left" in texts(app)
+    assert "about 1 min 10 s left in this step" in texts(app)
     app.button(key=f"job-cancel-{job_id}").click().run()
     assert "Cancelling …" in texts(app)
     assert jobs.get(db, job_id=job_id).is_cancelling

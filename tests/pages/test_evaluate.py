@@ -44,7 +44,7 @@ def test_the_figures_rest_on_held_out_images_only_and_say_on_how_many(db: Databa
     said = texts(app)
     assert "1 of 2 bad images passed" in said
     assert "1 of 4 good images rejected" in said
-    assert said.count("on 4 good images and 2 bad images") == 3
+    assert said.count("on 4 good and 2 bad images") == 3
 
 
 def test_the_threshold_moves_tiles_and_figures_together(db: Database) -> None:

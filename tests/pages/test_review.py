@@ -105,8 +105,6 @@ def test_correcting_a_verdict_does_not_move_the_list(
 
 
 def test_new_images_can_be_scored(db: Database, project: projects.Project, model: registry.Model) -> None:
-    other = projects.create(db, name="Other")
-    add_images(db, other.id, [None])
     app = open_page("review")
     assert "without a score" not in texts(app)
     project_images = images.ids(db, project_id=project.id)

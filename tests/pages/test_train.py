@@ -70,7 +70,7 @@ def test_progress_is_read_from_the_database_alone(db: Database, project: project
     )
     jobs.add_points(db, job_id=job_id, attempt=1, series="fold 1 of 3", points=[(1, 0.5), (2, 0.4)])
     said = texts(open_page("train"))
-    for words in ("epoch 12 of 120", "loss 0.01234", "about 3 min 20 s left", "on NVIDIA H100"):
+    for words in ("epoch 12 of 120", "loss 0.01234", "about 3 min 20 s left in this step", "on NVIDIA H100"):
         assert words in said
 
 
