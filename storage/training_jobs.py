@@ -270,9 +270,7 @@ def _path(db: Database, image: images.Image) -> Path:
     return files.image_path(db.data_dir, sha256=image.sha256, extension=image.extension)
 
 
-def _store(
-    context: JobContext, row: registry.Model, results: Iterator[tuple[Scored, str]], ids: dict[str, int]
-) -> int:
+def _store(context: JobContext, row: registry.Model, results: Iterator[tuple[Scored, str]], ids: dict[str, int]) -> int:
     """Write maps first and then scores, a batch at a time: a score in the table always has its map."""
     stored = 0
     batch: list[tuple[int, float, str]] = []
@@ -294,4 +292,3 @@ def _save_array(path: Path, array: np.ndarray[Any, np.dtype[np.float32]]) -> Non
     target = io.BytesIO()
     np.save(target, array, allow_pickle=False)
     write_atomically(path, target.getvalue(), durable=False)
-

@@ -1,0 +1,227 @@
+"""The jobs with the network, run as the worker runs them, on generated surfaces and a random backbone."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from storage import archives, imports, jobs, labels, maps, predictions, registry, training_jobs
+from storage import images as image_store
+from storage.db import Database
+from storage.job_context import Cancelled, JobContext
+from storage.worker import work
+
+HANDLERS = {
+    "import": "storage.imports:run_job",
+    **{kind: f"storage.training_jobs:{kind}" for kind in ("train", "score", "inspect")},
+}
+
+
+class NoRunner:
+    """Starts nothing: the tests work the queue themselves."""
+
+    def start(self, job_id: int) -> None:
+        """Leave the job in the queue."""
+
+    def is_alive(self, job: jobs.Job) -> bool:  # noqa: ARG002
+        return True
+
+    def kill(self, job: jobs.Job) -> None:  # noqa: ARG002
+        raise AssertionError("nothing here needs killing")
+
+
+def do(db: Database, kind: str, project: int, payload: dict[str, Any]) -> jobs.Job:
+    jobs.submit(db, kind=kind, project_id=project, payload=payload)
+    ended = work(db, handlers=HANDLERS, runner=NoRunner())
+    assert ended is not None
+    return ended
+
+
+def bring_in(db: Database, project: int, source: Path) -> None:
+    imports.submit(db, project_id=project, source=source, layout=None, staged=False, inspector="Ana")
+    ended = work(db, handlers=HANDLERS, runner=NoRunner())
+    assert ended is not None
+    assert ended.status == "succeeded", ended.error
+
+
+def payload(**changes: Any) -> dict[str, Any]:
+    return {
+        "recipe": "cam",
+        "backbone": "resnet18",
+        "weights": "random",
+        "image_size": [64, 64],
+        "epochs": 2,
+        "seed": 0,
+        "pooling_fraction": None,
+        "name": "first",
+        **changes,
+    }
+
+
+@pytest.fixture
+def filled(db: Database, project: int, surfaces: Path) -> Database:
+    """A project with the surfaces of which three have lost their labels."""
+    bring_in(db, project, surfaces)
+    cleared = image_store.ids(db, project_id=project, labels=("good",))[:3]
+    events = [
+        labels.LabelEvent("tab", number, image_id, "cleared", "Ana", "board")
+        for number, image_id in enumerate(cleared, start=1)
+    ]
+    labels.record(db, project_id=project, events=events)
+    return db
+
+
+def test_training_gives_an_active_model_with_honest_scores_and_a_map_for_every_image(
+    filled: Database, project: int
+) -> None:
+    job = do(filled, "train", project, payload())
+    assert job.status == "succeeded", job.error
+    (model,) = registry.list_models(filled, project_id=project)
+    assert job.result == {"model_id": model.id}
+    assert model.held_out == "out_of_fold"
+    assert model.summary["n_held_out_good"] == 15
+    assert model.summary["n_held_out_bad"] == 9
+    assert 0 <= model.summary["pixel"]["aupro"] <= 1
+    assert model.summary["settings"]["epochs"] == 2
+
+    scored = predictions.scored(filled, model_id=model.id, limit=100)
+    assert len(scored) == 27
+    roles = [one.role for one in scored]
+    assert roles.count("out_of_fold") == 24
+    assert roles.count("unseen") == 3
+    for one in scored:
+        cam = maps.load(filled, model_id=model.id, sha256=one.image.sha256)
+        assert cam is not None
+        assert cam.shape == (8, 8)
+    held_out = predictions.held_out(filled, model_id=model.id)
+    assert (held_out.n_good, held_out.n_bad) == (15, 9)
+
+    card = json.loads((registry.model_path(filled, model) / "model.json").read_text())
+    assert len(card["data"]) == 24
+    series = {name for name, _, _ in jobs.points(filled, job_id=job.id)}
+    assert series == {"Fold 1 of 3", "Fold 2 of 3", "Fold 3 of 3", "Model"}
+    assert not (filled.data_dir / "jobs" / str(job.id) / "states").exists()
+
+
+def test_the_taps_are_cached_between_trainings(filled: Database, project: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    do(filled, "train", project, payload())
+    cached = list((filled.data_dir / "cache" / "taps").rglob("*.npy"))
+    assert len(cached) == 24
+    before = {path: path.stat().st_mtime_ns for path in cached}
+    assert do(filled, "train", project, payload(name="second", seed=1)).status == "succeeded"
+    assert {path: path.stat().st_mtime_ns for path in cached} == before
+
+
+def test_too_few_labels_fail_with_how_many_are_missing(filled: Database, project: int) -> None:
+    bad = image_store.ids(filled, project_id=project, labels=("bad",))[1:]
+    events = [labels.LabelEvent("t", n, image_id, "unsure", "Ana", "board") for n, image_id in enumerate(bad, 1)]
+    labels.record(filled, project_id=project, events=events)
+    job = do(filled, "train", project, payload())
+    assert job.status == "failed"
+    assert "Label 2 more bad images" in (job.error or "")
+    assert registry.list_models(filled, project_id=project) == []
+
+
+def test_a_setting_that_does_not_exist_fails_with_its_name(filled: Database, project: int) -> None:
+    job = do(filled, "train", project, payload(recipe="padim"))
+    assert job.status == "failed"
+    assert "padim" in (job.error or "")
+
+
+def test_a_cancelled_training_leaves_no_model_and_a_resumed_one_goes_on(filled: Database, project: int) -> None:
+    job_id = jobs.submit(filled, kind="train", project_id=project, payload=payload(epochs=3))
+    job = jobs.claim(filled, pid=1, process_created=1.0)
+    assert job is not None
+
+    class Impatient(JobContext):
+        def progress(self, phase: str, done: int, total: int, **metrics: Any) -> None:
+            if phase == "Training: Fold 2 of 3" and metrics.get("epoch") == 2:
+                raise Cancelled
+            super().progress(phase, done, total, **metrics)
+
+    context = Impatient(filled, job)
+    with pytest.raises(Cancelled):
+        training_jobs.train(context)
+    assert registry.list_models(filled, project_id=project) == []
+    states = sorted(path.name for path in (context.folder / "states").iterdir())
+    assert states == ["fold-0.pt", "fold-1.pt"]
+
+    seen: list[str] = []
+
+    class Watching(JobContext):
+        def points(self, series: str, step: int, value: float) -> None:  # noqa: ARG002
+            seen.append(f"{series} {step}")
+
+    assert training_jobs.train(Watching(filled, job))["model_id"]
+    assert "Fold 1 of 3 1" not in seen
+    assert seen[0] == "Fold 2 of 3 3"
+    assert registry.of_job(filled, job_id=job_id) is not None
+
+
+def test_images_that_come_later_are_scored_by_a_job_of_their_own(
+    filled: Database, project: int, surfaces: Path, tmp_path: Path
+) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    (tmp_path / "new").mkdir()
+    Image.new("RGB", (64, 64), (120, 120, 120)).save(tmp_path / "new" / "plain.png")
+    bring_in(filled, project, tmp_path / "new")
+    assert predictions.count_unscored(filled, model_id=model.id) == 1
+    assert do(filled, "score", project, {"model_id": model.id}).result == {"model_id": model.id, "scored": 1}
+    assert predictions.count_unscored(filled, model_id=model.id) == 0
+
+
+def test_an_inspection_gives_one_row_a_file_and_names_what_it_could_not_read(
+    filled: Database, project: int, surfaces: Path
+) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    with (surfaces / "00.png").open("rb") as one, (surfaces / "00.png").open("rb") as same:
+        import io
+
+        staging = archives.stage_uploads(
+            filled.data_dir,
+            [
+                ("a.png", one),
+                ("copy of a.png", same),
+                ("broken.png", io.BytesIO(b"\x89PNG\r\n\x1a\n")),
+                ("x.txt", io.BytesIO(b"x")),
+            ],
+        )
+    job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(staging)})
+    assert job.status == "succeeded", job.error
+    assert job.result is not None
+    rows = {row["name"]: row for row in job.result["rows"]}
+    assert set(rows) == {"a.png", "copy of a.png", "broken.png", "x.txt"}
+    assert rows["a.png"]["score"] == rows["copy of a.png"]["score"]
+    assert rows["a.png"]["verdict"] == ("bad" if rows["a.png"]["score"] >= model.threshold else "good")
+    assert rows["broken.png"]["error"]
+    assert rows["x.txt"]["error"]
+    folder = filled.data_dir / "jobs" / str(job.id) / "inspect"
+    assert np.load(folder / f"{rows['a.png']['sha256']}.npy", allow_pickle=False).shape == (8, 8)
+    assert not staging.exists()
+
+
+def test_an_inspection_reads_nothing_outside_the_uploads(filled: Database, project: int, surfaces: Path) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(surfaces)})
+    assert job.status == "failed"
+    assert (surfaces / "00.png").exists()
+
+
+def test_a_model_whose_folder_is_gone_says_so(filled: Database, project: int) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    shutil.rmtree(registry.model_path(filled, model))
+    staging = archives.stage_uploads(filled.data_dir, [])
+    job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(staging)})
+    assert job.status == "failed"
+    assert "gone" in (job.error or "")
