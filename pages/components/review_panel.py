@@ -17,7 +17,7 @@ from storage import images, jobs, predictions, projects, registry
 
 PAGE = 200  # images in one worklist: more than anybody looks through before asking again
 AHEAD = 3  # pictures that the browser fetches before they are asked for
-STRIP_HEIGHT = 190  # px, of the verdict bar and the thumbnails below the picture
+STRIP_HEIGHT = 165  # px, of the verdict bar and the thumbnails below the picture
 REFRESH_HELP = "The list stays as it is while you correct verdicts. This looks it up again with the labels of now."
 
 FILTERS = {
@@ -104,6 +104,8 @@ def _draw(model: registry.Model) -> None:
     with facts:
         draw_facts(model, by_id[current], chosen)
         st.button("Look up again", key="review-refresh", on_click=state.forget_worklist, help=REFRESH_HELP)
+        if len(listed) == PAGE:
+            st.caption(f"The list holds the first {PAGE} images of this choice and order.")
         _offer_scoring(model)
     with large:
         pictures = [stored_picture(by_id[e.image_id], model) for e in listed[position : position + 1 + AHEAD]]
@@ -115,16 +117,16 @@ def _draw(model: registry.Model) -> None:
             ahead=pictures[1:],
             key=state.review_viewer_key(model.id),
         )
-    thumb_strip(
-        [Thumb(e.image_id, by_id[e.image_id].name, e.score, by_id[e.image_id].label) for e in listed],
-        project_id=model.project_id,
-        current=current,
-        threshold=model.threshold,
-        read_at=read_at,
-        advance=filter_name == "suspicious",
-        on_pick=lambda: state.take_review_pick(model.id),
-        key=state.review_strip_key(model.id),
-    )
+        thumb_strip(
+            [Thumb(e.image_id, by_id[e.image_id].name, e.score, by_id[e.image_id].label) for e in listed],
+            project_id=model.project_id,
+            current=current,
+            threshold=model.threshold,
+            read_at=read_at,
+            advance=filter_name == "suspicious",
+            on_pick=lambda: state.take_review_pick(model.id),
+            key=state.review_strip_key(model.id),
+        )
 
 
 def _choices() -> tuple[str, str]:
@@ -168,7 +170,8 @@ def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEn
     said = "bad" if entry.score >= model.threshold else "good"
     role, meaning = ROLES.get(entry.role, (entry.role, ""))
     st.markdown(literal(image.name))
-    st.markdown(f"**Model: {_verdict(said)}**  \nscore {entry.score:.3f}, threshold {model.threshold:.3f}")
+    st.markdown(f"**Model: {_verdict(said)}**")
+    st.caption(f"score {entry.score:.3f} · threshold {model.threshold:.3f}")
     by = f" by {prose(image.label_inspector)}" if image.label_inspector else ""
     st.markdown(f"**Label: {_verdict(image.label)}**{by}")
     if image.label in ("good", "bad") and image.label != said:

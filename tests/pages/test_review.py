@@ -62,7 +62,7 @@ def test_the_most_suspicious_image_comes_first(model: registry.Model) -> None:
     app = open_page("review")
     assert [item["score"] for item in _strip(app)["items"]] == sorted(SCORES, reverse=True)
     assert "Model: ✕ Bad" in texts(app)
-    assert "score 1.500, threshold 0.000" in texts(app)
+    assert "score 1.500 · threshold 0.000" in texts(app)
 
 
 @pytest.mark.parametrize(
