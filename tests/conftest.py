@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Threads of torch that wait for each other must not spin: test machines have few cores and other work to do.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def surface(rng: np.random.Generator, *, scratched: bool, size: int = 64) -> tuple[np.ndarray, np.ndarray]:

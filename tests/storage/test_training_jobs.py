@@ -183,18 +183,9 @@ def test_an_inspection_gives_one_row_a_file_and_names_what_it_could_not_read(
 ) -> None:
     do(filled, "train", project, payload())
     (model,) = registry.list_models(filled, project_id=project)
-    with (surfaces / "00.png").open("rb") as one, (surfaces / "00.png").open("rb") as same:
-        import io
-
-        staging = archives.stage_uploads(
-            filled.data_dir,
-            [
-                ("a.png", one),
-                ("copy of a.png", same),
-                ("broken.png", io.BytesIO(b"\x89PNG\r\n\x1a\n")),
-                ("x.txt", io.BytesIO(b"x")),
-            ],
-        )
+    scratch = (surfaces / "00.png").read_bytes()
+    sent = {"a.png": scratch, "copy of a.png": scratch, "broken.png": b"\x89PNG\r\n\x1a\n", "x.txt": b"x"}
+    staging = archives.stage_uploads(filled.data_dir, [(name, io.BytesIO(data)) for name, data in sent.items()])
     job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(staging)})
     assert job.status == "succeeded", job.error
     assert job.result is not None
