@@ -196,6 +196,8 @@ def loss_curves(points: Iterable[tuple[str, int, float]], *, height: int = LOSS_
     _layout(figure, "Loss", "Epoch", None)
     figure.update_layout(height=height, showlegend=len(series) > 1, legend={"orientation": "h", "y": 1.18, "x": 0.12})
     figure.update_yaxes(rangemode="tozero")
+    last = max((max(steps) for steps, _ in series.values()), default=1)
+    figure.update_xaxes(dtick=max(1, round(last / 8)))  # epochs are whole
     return figure
 
 

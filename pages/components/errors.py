@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from pages.components.text import prose
 from ssn_core.errors import SsnError
 
 log = logging.getLogger("ssn.pages")
@@ -23,8 +24,4 @@ def show_errors() -> Iterator[None]:
         yield
     except SsnError as error:
         log.info("shown to the user: %s", error)
-        st.error(_as_text(error), icon="⚠️")
-
-
-def _as_text(error: SsnError) -> str:
-    return str(error).replace("$", "\\$")  # "$...$" would be read as a formula
+        st.error(prose(error), icon=":material/error:")  # messages hold names from outside

@@ -25,7 +25,7 @@ The layout is recognised from names and folders; nothing needs to be renamed.
 | Layout | Looks like | What is read |
 |---|---|---|
 | MVTec AD | `train/good/…`, `test/<defect>/…`, `ground_truth/<defect>/000_mask.png` | labels, masks |
-| KolektorSDD2 | `train/10000.png`, `train/10000_GT.png`, `test/…` | labels and masks from the `_GT` files, split |
+| KSDD2 | `train/10000.png`, `train/10000_GT.png`, `test/…` | labels and masks from the `_GT` files, split |
 | KolektorSDD | `kos01/Part0.jpg`, `kos01/Part0_label.bmp` | labels and masks, one group a part |
 | Folder per class | `good/…`, `bad/…` (also ok, pass; ng, defect …), also below `train/`, `test/` | labels, split |
 | Flat folder | any images | images without labels |

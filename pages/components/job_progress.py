@@ -86,7 +86,8 @@ def _active(job: jobs.Job) -> None:
     elif job.status == "queued":
         words.markdown(f"**{KIND_WORDS.get(job.kind, job.kind)} waits for its turn.**{_who_is_ahead(job)}")
     else:
-        words.markdown(f"**{prose(job.phase)}**  \n{facts(job) or '&nbsp;'}")
+        step, rest = facts(job)
+        words.markdown(" · ".join([f"**{prose(job.phase)}**", *step]) + "  \n" + (" · ".join(rest) or "&nbsp;"))
     button.button(
         "Cancel",
         key=f"job-cancel-{job.id}",
@@ -98,21 +99,21 @@ def _active(job: jobs.Job) -> None:
     st.progress(job.fraction or 0.0, text=f"{job.done:,} of {job.total:,}" if job.total else "Preparing …")
 
 
-def facts(job: jobs.Job) -> str:
-    """Epoch, loss, time left and device in one line; only those that are known."""
+def facts(job: jobs.Job) -> tuple[list[str], list[str]]:
+    """What is known of a running job, for two lines of steady length: (epoch and loss, time left and device)."""
     metrics = job.metrics or {}
-    parts = []
-    training = job.phase.startswith("Training")  # the last epoch and loss are kept while later phases run
-    if training and metrics.get("epoch") is not None:
-        of = f" of {metrics['epochs']}" if metrics.get("epochs") else ""
-        parts.append(f"epoch {metrics['epoch']}{of}")
-    if training and metrics.get("loss") is not None:
-        parts.append(f"loss {metrics['loss']:.4g}")
+    step, rest = [], []
+    if job.phase.startswith("Training"):  # the last epoch and loss are kept while later phases run
+        if metrics.get("epoch") is not None:
+            of = f" of {metrics['epochs']}" if metrics.get("epochs") else ""
+            step.append(f"epoch {metrics['epoch']}{of}")
+        if metrics.get("loss") is not None:
+            step.append(f"loss {metrics['loss']:.4g}")
     if job.eta_seconds is not None:
-        parts.append(f"about {duration(job.eta_seconds)} left in this step")
+        rest.append(f"about {duration(job.eta_seconds)} left in this step")
     if metrics.get("device"):
-        parts.append(f"on {prose(metrics['device'])}")
-    return " · ".join(parts)
+        rest.append(f"on {prose(metrics['device'])}")
+    return step, rest
 
 
 def _ended(job: jobs.Job) -> None:
