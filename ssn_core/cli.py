@@ -34,7 +34,12 @@ class BarReporter:
         if phase not in self._tasks:
             self._tasks[phase] = self._progress.add_task(phase, total=total or None, note="")
         loss = metrics.get("loss")
-        note = f"epoch {metrics.get('epoch')} of {metrics.get('epochs')}, loss {loss:.4f}" if loss is not None else ""
+        network = metrics.get("network", "")
+        note = (
+            f"{network}: epoch {metrics.get('epoch')} of {metrics.get('epochs')}, loss {loss:.4f}"
+            if loss is not None
+            else ""
+        )
         self._progress.update(self._tasks[phase], completed=done, total=total or None, note=note)
 
     def point(self, series: str, step: int, value: float) -> None:

@@ -28,7 +28,7 @@ from ssn_core.inference import Scored, device_title, score_cached
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
-from ssn_core.training import EpochReport, Example, Trainer
+from ssn_core.training import EpochReport, Example, Trainer, planned_samples
 
 # With fewer in the test part, one image moves a rate by more than ten points: then out-of-fold scores say more.
 MIN_TEST_PER_CLASS = 10
@@ -72,12 +72,16 @@ def fit(
     reporter: Reporter,
     name: str,
     state_file: Path | None = None,
+    before: int = 0,
+    overall: int | None = None,
 ) -> CamNet:
     """Train one network on labelled images whose taps are cached.
 
     Args:
         name: of the network, for progress and the loss curve: "Model", "Fold 1 of 3".
         state_file: where the state is kept between epochs; a run that was interrupted goes on from there.
+        before: samples that networks before this one took, where progress is to cover them all.
+        overall: samples of all networks; None: of this one.
     """
     trainer = Trainer(recipe, [Example(image.key, bool(image.bad)) for image in images], taps, device)
     if state_file is not None and state_file.exists():
@@ -86,7 +90,9 @@ def fit(
     last: dict[str, float] = {}
 
     def on_step(seen: int, total: int) -> None:
-        reporter.progress(f"Training: {name}", seen, total, epochs=trainer.epochs, device=title, **last)
+        reporter.progress(
+            "Training", before + seen, overall or total, network=name, epochs=trainer.epochs, device=title, **last
+        )
 
     def on_epoch(report: EpochReport) -> None:
         last.update(epoch=report.epoch, loss=report.loss)
@@ -121,31 +127,45 @@ def train_model(
     check_labels(images)
     fill_taps(taps, images, device=device, reporter=reporter)
 
-    def run(name: str, training: Sequence[LabelledImage], slug: str) -> CamNet:
-        state = state_folder / f"{slug}.pt" if state_folder else None
-        return fit(recipe, training, taps, device=device, reporter=reporter, name=name, state_file=state)
-
     def score(net: CamNet, wanted: Sequence[LabelledImage]) -> dict[str, Scored]:
         keys = [image.key for image in wanted]
         return {scored.key: scored for scored in score_cached(net, taps, keys, device=device)}
 
-    predictions: dict[str, Prediction] = {}
-    if fixed_parts_suffice(images):
-        held_out, source = "test", "calibration"
-        net = run("Model", [image for image in images if image.part == "train"], "model")
-        scored = score(net, images)
-        predictions = {image.key: Prediction(scored[image.key], image.part or "train") for image in images}
-    else:
-        held_out = source = "out_of_fold"
-        folds = deal_folds(images, N_FOLDS)
-        n_folds = max(folds.values()) + 1
-        for fold in range(n_folds):
-            training = [image for image in images if folds[image.key] != fold]
-            left_out = [image for image in images if folds[image.key] == fold]
-            fold_net = run(f"Fold {fold + 1} of {n_folds}", training, f"fold-{fold}")
-            predictions.update({k: Prediction(s, held_out) for k, s in score(fold_net, left_out).items()})
-        net = run("Model", images, "model")
+    fixed = fixed_parts_suffice(images)
+    folds = {} if fixed else deal_folds(images, N_FOLDS)
+    n_folds = len(set(folds.values()))
+    everything = [image for image in images if not fixed or image.part == "train"]
+    # (name, state file, what it trains on, what it scores): the folds' networks, then the model itself
+    plan = [
+        (
+            f"Fold {fold + 1} of {n_folds}",
+            f"fold-{fold}.pt",
+            [image for image in images if folds[image.key] != fold],
+            [image for image in images if folds[image.key] == fold],
+        )
+        for fold in range(n_folds)
+    ]
+    plan.append(("Model", "model.pt", everything, list(images) if fixed else []))
+    samples = [planned_samples(recipe, sum(bool(image.bad) for image in training)) for _, _, training, _ in plan]
 
+    predictions: dict[str, Prediction] = {}
+    for index, (name, state, training, wanted) in enumerate(plan):
+        net = fit(
+            recipe,
+            training,
+            taps,
+            device=device,
+            reporter=reporter,
+            name=name,
+            state_file=state_folder / state if state_folder else None,
+            before=sum(samples[:index]),
+            overall=sum(samples),
+        )
+        scored = score(net, wanted)
+        for image in wanted:
+            role = (image.part or "train") if fixed else "out_of_fold"
+            predictions[image.key] = Prediction(scored[image.key], role)
+    held_out, source = ("test", "calibration") if fixed else ("out_of_fold", "out_of_fold")
     calibration = _calibrate(recipe, images, predictions, source)
     reporter.progress("Measuring", 0, 0)
     figures = _measure_role(recipe, images, predictions, held_out)

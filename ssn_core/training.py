@@ -48,6 +48,17 @@ class Example:
     bad: bool
 
 
+def planned_epochs(recipe: Recipe, n_bad: int) -> int:
+    """How many epochs a run takes: the recipe's, or as many as its least number of steps needs."""
+    steps_per_epoch = math.ceil(2 * ORIENTATIONS * n_bad / recipe.batch_size)
+    return recipe.epochs or math.ceil(recipe.min_steps / steps_per_epoch)
+
+
+def planned_samples(recipe: Recipe, n_bad: int) -> int:
+    """How many samples a run sees, orientations and repetitions counted."""
+    return planned_epochs(recipe, n_bad) * 2 * ORIENTATIONS * n_bad
+
+
 class BalancedSampler:
     """Draws balanced epochs: each bad image in every orientation, and as many good ones, least used first."""
 
@@ -103,8 +114,7 @@ class Trainer:
             self.net.start_standardised(*self._channel_statistics())
         self.generator = torch.Generator(device).manual_seed(recipe.seed)
         self.sampler = BalancedSampler(self.examples, flip_good=recipe.flip_good, seed=recipe.seed)
-        steps_per_epoch = math.ceil(len(self.sampler) / recipe.batch_size)
-        self.epochs = recipe.epochs or math.ceil(recipe.min_steps / steps_per_epoch)
+        self.epochs = planned_epochs(recipe, len(self.sampler.bad))
         self.epoch = 0
         self.optimiser = torch.optim.AdamW(
             [
@@ -116,7 +126,7 @@ class Trainer:
                 },
             ]
         )
-        steps = self.epochs * steps_per_epoch
+        steps = self.epochs * math.ceil(len(self.sampler) / recipe.batch_size)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimiser, milestones=[round(0.8 * steps), round(0.9 * steps)], gamma=0.4
         )

@@ -142,7 +142,7 @@ def test_a_cancelled_training_leaves_no_model_and_a_resumed_one_goes_on(filled: 
 
     class Impatient(JobContext):
         def progress(self, phase: str, done: int, total: int, **metrics: Any) -> None:
-            if phase == "Training: Fold 2 of 3" and metrics.get("epoch") == 2:
+            if metrics.get("network") == "Fold 2 of 3" and metrics.get("epoch") == 2:
                 raise Cancelled
             super().progress(phase, done, total, **metrics)
 
