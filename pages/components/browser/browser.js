@@ -45,7 +45,7 @@ export default function ({ data, parentElement }) {
       number.setAttribute("aria-label", `${word}: ${counts[verdict]}`);
       numbers.append(number);
     }
-    const state = element("div", "state", status.level === "saved" ? "✓ All saved" : status.text);
+    const state = element("div", "state", [status.text, status.more].filter(Boolean).join(": "));
     state.dataset.level = status.level;
     root.replaceChildren(head, bar, numbers, state);
   };

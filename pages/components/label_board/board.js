@@ -7,6 +7,7 @@ const EDGE_ROOM = 5; // px around the board, for the frame of the current tile
 const DETAILS = 200; // images in one request for names and labels
 const AHEAD = 8; // full-size images fetched ahead in the one-image view
 const TEARDOWN_MS = 1500; // an element that comes back within this time was only remounted
+const REMOUNT_MS = 400; // keys pressed meanwhile still count
 const FILTERS = ["all", "none", "good", "bad", "unsure"];
 const EDGE = { min: 90, max: 420, start: 170 }; // px: the side of a square tile of the same area
 const VERDICT_KEYS = { g: "good", b: "bad", u: "unsure" };
@@ -42,6 +43,22 @@ function make(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
   node.append(...children);
   return node;
+}
+
+/** Stop loading pictures nobody will see: a browser opens six connections, and verdicts need one of them. */
+function forget(images) {
+  for (const image of images) if (!image.complete) image.removeAttribute("src");
+}
+
+/** Try again later when a picture could not be loaded and is still wanted: the server may be restarting. */
+function persist(image, wait = 1500) {
+  image.onerror = () => setTimeout(() => {
+    const address = image.getAttribute("src");
+    if (!address || !image.isConnected) return;
+    persist(image, Math.min(2 * wait, 15000));
+    image.src = address;
+  }, wait);
+  return image;
 }
 
 class Board {
@@ -83,7 +100,7 @@ class Board {
     addEventListener("resize", this.onResize);
     if (this.ids === null) this.load(this.startFilter());
     else this.layout(true);
-    for (const event of this.held.splice(0)) this.key(event);
+    for (const event of this.held.splice(0)) if (performance.now() - event.at < REMOUNT_MS) this.key(event);
   }
 
   /** Let go of the element, after a moment in which it may come back; at once when another board takes it over. */
@@ -169,22 +186,33 @@ class Board {
     this.details(from, to).catch(() => setTimeout(() => this.root && this.lookAhead(), 2000));
     if (this.view === "board") {
       const next = this.pageStart() + page;
+      if (this.aheadOf === next) return;
+      this.aheadOf = next;
+      forget(this.ahead ?? []);
       this.ahead = this.ids.slice(next, next + page).map((id) => Object.assign(new Image(), { src: this.url("thumb", id) }));
       return;
     }
     const near = new Set(this.ids.slice(Math.max(0, this.current - 2), this.current + AHEAD + 1));
-    for (const id of this.pictures.keys()) if (!near.has(id)) this.pictures.delete(id);
+    for (const [id, image] of this.pictures) {
+      if (near.has(id)) continue;
+      forget([image]);
+      this.pictures.delete(id);
+    }
     for (const id of this.ids.slice(this.current, this.current + AHEAD + 1)) this.picture(id);
   }
 
   picture(id) {
     let image = this.pictures.get(id);
     if (!image) {
-      image = Object.assign(new Image(), { src: this.url("image", id), alt: this.items.get(id)?.name ?? "", draggable: false });
+      image = Object.assign(new Image(), { fetchPriority: this.ids[this.current] === id ? "high" : "auto", src: this.url("image", id), alt: this.items.get(id)?.name ?? "", draggable: false });
       this.pictures.set(id, image);
       image.decode().then(
         () => ((image.ready = true), this.ids?.[this.current] === id && this.paint()),
-        () => (image.broken = true),
+        () => setTimeout(() => {
+          if (this.pictures.get(id) !== image) return;
+          this.pictures.delete(id); // asked for again when it is painted or near
+          if (this.ids?.[this.current] === id) this.paint();
+        }, 1500),
       );
     }
     return image;
@@ -256,7 +284,7 @@ class Board {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
     if (target?.closest?.(TEXT_LIKE) || document.querySelector("[role=dialog]")) return;
     if (!this.root.isConnected) {
-      this.held.push({ key: event.key, code: event.code, preventDefault() {}, stopPropagation() {} });
+      this.held.push({ key: event.key, code: event.code, at: performance.now(), preventDefault() {}, stopPropagation() {} });
       return;
     }
     const action = this.action(event, target);
@@ -338,7 +366,7 @@ class Board {
     };
     p.sizeLabel = make("label", { className: "size" }, "Size", p.size);
     p.views = { board: press(make("button", { textContent: "Board" }), () => this.show("board")), single: press(make("button", { textContent: "One image" }), () => this.show("single")) };
-    p.keys = press(make("button", { className: "plain", textContent: "? Keys" }), () => this.toggleHelp());
+    p.keys = press(make("button", { className: "plain", textContent: "?", title: "Keys", ariaLabel: "Keys" }), () => this.toggleHelp());
     p.save = make("div", { className: "save" });
     p.save.setAttribute("role", "status");
     p.progress = make("div", { className: "progress" });
@@ -452,8 +480,8 @@ class Board {
     const status = queue.status();
     p.save.dataset.level = status.level;
     p.save.dataset.unsaved = String(queue.unsaved);
-    const text = status.level === "saved" ? "✓ All saved" : status.text;
-    if (p.save.textContent !== text) p.save.textContent = text;
+    p.save.title = status.more;
+    if (p.save.textContent !== status.text) p.save.textContent = status.text;
   }
 
   paintFoot() {
@@ -472,7 +500,7 @@ class Board {
 
   paintEmpty() {
     const p = this.parts;
-    p.strip.hidden = true;
+    if (this.view === "single" && this.ids?.length) this.paintStrip();
     this.pageKey = this.shownPicture = null;
     const button = (text, action) => make("button", { className: "plain", type: "button", textContent: text, onclick: action });
     let title = "";
@@ -494,7 +522,7 @@ class Board {
 
   tile(id, at) {
     const { palette } = this.data;
-    const image = make("img", { src: this.url("thumb", id), alt: "", draggable: false, decoding: "async" });
+    const image = persist(make("img", { src: this.url("thumb", id), alt: "", draggable: false, decoding: "async" }));
     const mark = make("span", { className: "mark" });
     const node = make("button", { type: "button", className: "tile" }, image, mark);
     node.dataset.id = id;
@@ -525,6 +553,7 @@ class Board {
     const hadFocus = this.root.getRootNode().activeElement?.classList.contains("tile");
     if (this.pageKey !== key) {
       this.pageKey = key;
+      forget(p.grid.querySelectorAll("img"));
       this.tiles = ids.map((id, k) => {
         const node = this.tile(id, start + k);
         const open = make("span", { className: "open", textContent: "⤢", title: "Show large" });
@@ -559,13 +588,16 @@ class Board {
     const item = this.items.get(id);
     const label = queue.label(id);
     const look = this.data.palette[label ?? "none"];
-    if (p.stage.firstChild !== p.single) p.stage.replaceChildren(p.single);
-    p.strip.hidden = false;
+    if (p.stage.firstChild !== p.single) {
+      forget([...p.grid.querySelectorAll("img"), ...(this.ahead ?? [])]);
+      this.pageKey = this.aheadOf = null;
+      p.stage.replaceChildren(p.single);
+    }
     const image = this.picture(id);
     const key = `${id}/${image.ready ? "full" : "thumb"}/${item ? 1 : 0}`;
     if (this.shownPicture !== key) {
       this.shownPicture = key;
-      const shown = image.ready ? image : make("img", { src: this.url("thumb", id), alt: item?.name ?? "", draggable: false });
+      const shown = image.ready ? image : persist(make("img", { src: this.url("thumb", id), alt: item?.name ?? "", draggable: false }));
       const [w, h] = [item?.w || 1, item?.h || 1];
       const scale = Math.min((this.stage.width - 206 - 24) / w, (this.stage.height - 24) / h);
       shown.style.width = `${Math.round(w * scale)}px`;
@@ -607,6 +639,7 @@ class Board {
       tiles.set(id, node);
       nodes.push(node);
     }
+    for (const [id, node] of this.stripTiles) if (!tiles.has(id)) forget(node.querySelectorAll("img"));
     this.stripTiles = tiles;
     this.parts.strip.replaceChildren(...nodes);
   }

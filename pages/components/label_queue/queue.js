@@ -141,16 +141,15 @@ class LabelQueue {
     return live;
   }
 
-  /** {text, level} for people; level is "saved", "saving" or "waiting". */
+  /** {level, text, more} for people; level is "saved", "saving" or "waiting", `text` is short, `more` may be "". */
   status() {
     const n = this.unsaved;
     const kept = this.durable ? "kept in this browser" : "keep this tab open";
-    if (this.problem) return { level: "waiting", text: this.problem };
-    if (n && this.failures) return { level: "waiting", text: `${n} not saved yet, ${kept}` };
-    if (n) return { level: "saving", text: `Saving ${n}` };
-    if (this.failures > 1) return { level: "waiting", text: "Server not reachable" };
-    if (this.rejected.length) return { level: "waiting", text: `${this.rejected.length} refused: ${this.rejected.at(-1)[1]}` };
-    return { level: "saved", text: "All saved" };
+    if (n && (this.failures || this.problem)) return { level: "waiting", text: `${n} not saved yet`, more: this.problem || kept };
+    if (n) return { level: "saving", text: `Saving ${n}`, more: "" };
+    if (this.failures > 1) return { level: "waiting", text: "No connection", more: "the server does not answer" };
+    if (this.rejected.length) return { level: "waiting", text: `${this.rejected.length} refused`, more: this.rejected.at(-1)[1] };
+    return { level: "saved", text: "✓ All saved", more: "" };
   }
 
   // ---- boxes --------------------------------------------------------------------------------------------------
@@ -220,7 +219,7 @@ class LabelQueue {
       const response = await fetch("/ssn/labels", this.request(project, events, watch));
       if (response.status === 403 || response.status === 400 || response.status === 413) {
         if (box) box.blockedUntil = Date.now() + 10000; // others go on; this one is tried again later
-        this.problem = "Not saved: please reload this page";
+        this.problem = "please reload this page";
         setTimeout(() => this.pump(), 10100);
       }
       if (!response.ok) throw new Error(`status ${response.status}`);
