@@ -145,6 +145,7 @@ def _submit(project: projects.Project, pending: state.PendingImport) -> None:
             inspector=state.inspector(),
         )
         state.set_pending_import(None)
+        state.clear_upload("data")
         look_after_jobs()
 
 
@@ -210,4 +211,4 @@ def _counts(job: jobs.Job) -> str:
 
 def _table(header: list[str], rows: list[tuple[str, str]]) -> None:
     frame = pd.DataFrame([[plain(cell) for cell in row] for row in rows], columns=header)
-    st.dataframe(frame, hide_index=True, height=min(36 * (len(rows) + 1), 300))
+    st.dataframe(frame, hide_index=True, height=min(35 * (len(rows) + 1) + 3, 300))
