@@ -33,13 +33,11 @@ class BarReporter:
         """Move the phase's bar, and show the loss beside it."""
         if phase not in self._tasks:
             self._tasks[phase] = self._progress.add_task(phase, total=total or None, note="")
-        loss = metrics.get("loss")
-        network = metrics.get("network", "")
-        note = (
-            f"{network}: epoch {metrics.get('epoch')} of {metrics.get('epochs')}, loss {loss:.4f}"
-            if loss is not None
-            else ""
-        )
+        elif self._progress.tasks[self._tasks[phase]].completed > done:  # the same phase again, for another fold
+            self._progress.reset(self._tasks[phase])
+        note, loss = "", metrics.get("loss")
+        if loss is not None:
+            note = f"{metrics['network']}, epoch {metrics['epoch']} of {metrics['epochs']}, loss {loss:.4f}"
         self._progress.update(self._tasks[phase], completed=done, total=total or None, note=note)
 
     def point(self, series: str, step: int, value: float) -> None:
