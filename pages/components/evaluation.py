@@ -89,7 +89,7 @@ def _threshold_controls(model: registry.Model, labels: Any, scores: Any) -> floa
     youden = thresholds.youden(labels, scores) if both else None
     with suggest:
         st.button(
-            f"Youden's J: {youden:.3f}" if youden is not None else "Youden's J: n/a",
+            f"Youden's J at {youden:.3f}" if youden is not None else "Youden's J: n/a",
             on_click=state.set_threshold,
             args=(model.id, youden),
             disabled=youden is None,
