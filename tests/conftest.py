@@ -1,4 +1,4 @@
-"""Small generated surfaces: flat grey with grain; bad ones have a dark scratch, and a mask that marks it."""
+"""What tests of several rooms share."""
 
 from __future__ import annotations
 
@@ -9,19 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.surfaces import surface
+
 # Threads of torch that wait for each other must not spin: test machines have few cores and other work to do.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-def surface(rng: np.random.Generator, *, scratched: bool, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """An image uint8 (size, size, 3) and its mask bool (size, size)."""
-    pixels = 130 + 8 * rng.standard_normal((size, size))
-    mask = np.zeros((size, size), dtype=bool)
-    if scratched:
-        row, column = rng.integers(8, size - 24, 2)
-        mask[row : row + 5, column : column + 20] = True
-        pixels[mask] -= 90
-    return np.repeat(np.clip(pixels, 0, 255).astype(np.uint8)[..., None], 3, axis=2), mask
 
 
 @pytest.fixture(scope="session")

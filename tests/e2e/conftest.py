@@ -144,6 +144,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def screenshots() -> Path:
+    """The folder for pictures that a test keeps."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    return SCREENSHOTS
+
+
+@pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh browser profile: no cookies, empty storage."""
     fresh = browser.new_context(viewport=VIEWPORT)
