@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ssn_core.metrics import Confusion
 
 LOSS_HEIGHT = 220  # px
+WHOLE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # between ticks: epochs are whole
 HEIGHT = 330  # px; two rows of figures fit under the tiles at 1366x768
 MAX_POINTS = 1500  # a curve over 100,000 images is thinned to so many points before it travels to the browser
 THRESHOLD_LINE = {"color": "#7c3aed", "width": 2, "dash": "dash"}  # violet: neither good nor bad
@@ -197,7 +198,7 @@ def loss_curves(points: Iterable[tuple[str, int, float]], *, height: int = LOSS_
     figure.update_layout(height=height, showlegend=len(series) > 1, legend={"orientation": "h", "y": 1.18, "x": 0.12})
     figure.update_yaxes(rangemode="tozero")
     last = max((max(steps) for steps, _ in series.values()), default=1)
-    figure.update_xaxes(dtick=max(1, round(last / 8)))  # epochs are whole
+    figure.update_xaxes(dtick=next((step for step in WHOLE_STEPS if last / step <= 10), None))
     return figure
 
 

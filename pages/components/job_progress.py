@@ -100,17 +100,20 @@ def _active(job: jobs.Job) -> None:
 
 
 def facts(job: jobs.Job) -> tuple[list[str], list[str]]:
-    """What is known of a running job, for two lines of steady length: (epoch and loss, time left and device)."""
+    """What is known of a running job, as two lines that do not wrap: (network, epoch, loss), (time left, device)."""
     metrics = job.metrics or {}
     step, rest = [], []
-    if job.phase.startswith("Training"):  # the last epoch and loss are kept while later phases run
+    training = job.phase.startswith("Training")
+    if training:  # the last network, epoch and loss are kept while later phases run
+        if metrics.get("network"):
+            step.append(prose(metrics["network"]))
         if metrics.get("epoch") is not None:
             of = f" of {metrics['epochs']}" if metrics.get("epochs") else ""
             step.append(f"epoch {metrics['epoch']}{of}")
         if metrics.get("loss") is not None:
             step.append(f"loss {metrics['loss']:.4g}")
     if job.eta_seconds is not None:
-        rest.append(f"about {duration(job.eta_seconds)} left in this step")
+        rest.append(f"about {duration(job.eta_seconds)} left{'' if training else ' in this step'}")
     if metrics.get("device"):
         rest.append(f"on {prose(metrics['device'])}")
     return step, rest

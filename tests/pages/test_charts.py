@@ -111,3 +111,8 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
     curve = _lines(charts.roc(steps, steps, point=None, area=0.5))[1]
     assert len(curve.x) <= charts.MAX_POINTS
     assert (curve.x[0], curve.x[-1]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("last", "step"), [(1, 1), (10, 1), (60, 10), (300, 50), (10_000, None)])
+def test_epochs_are_ticked_in_whole_steps(last: int, step: int | None) -> None:
+    assert charts.loss_curves([("model", 1, 1.0), ("model", last, 0.1)]).layout.xaxis.dtick == step

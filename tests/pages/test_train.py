@@ -64,13 +64,13 @@ def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project:
 
 
 def test_progress_is_read_from_the_database_alone(db: Database, project: projects.Project) -> None:
-    metrics = {"epoch": 12, "epochs": 120, "loss": 0.01234, "device": "NVIDIA H100"}
+    metrics = {"epoch": 12, "epochs": 120, "loss": 0.01234, "network": "Fold 1 of 3", "device": "NVIDIA H100"}
     job_id = _train_job(
-        db, project, **running(phase="Training: fold 1 of 3", done=12, total=480, metrics=metrics, eta_seconds=200.0)
+        db, project, **running(phase="Training", done=12, total=480, metrics=metrics, eta_seconds=200.0)
     )
     jobs.add_points(db, job_id=job_id, attempt=1, series="fold 1 of 3", points=[(1, 0.5), (2, 0.4)])
     said = texts(open_page("train"))
-    for words in ("epoch 12 of 120", "loss 0.01234", "about 3 min 20 s left in this step", "on NVIDIA H100"):
+    for words in ("Fold 1 of 3 · epoch 12 of 120 · loss 0.01234", "about 3 min 20 s left ·", "on NVIDIA H100"):
         assert words in said
 
 
