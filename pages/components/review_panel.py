@@ -93,6 +93,7 @@ def _draw(model: registry.Model) -> None:
         st.info(EMPTY[filter_name], icon=":material/check_circle:" if all_well else ":material/info:")
         _offer_scoring(model)
         return
+    state.take_review_pick(model.id)
     read_at = time.time()  # before the reading: what is stored later counts as newer
     current = state.review_image(model.id)
     if current not in {entry.image_id for entry in listed}:

@@ -50,6 +50,7 @@ class Key(StrEnum):
     REVIEW_IMAGE = "ssn_review_image"
     REVIEW_LIST = "ssn_review_list"
     REVIEW_STRIP = "ssn_review_strip"
+    REVIEW_PICK = "ssn_review_pick"
     REVIEW_VIEWER = "ssn_review_viewer"
     INSPECT_JOB = "ssn_inspect_job"
     INSPECT_TABLE = "ssn_inspect_table"
@@ -138,9 +139,10 @@ def threshold_key(model: int) -> str:
     return f"{Key.THRESHOLD}-{model}"
 
 
-def default_threshold(model: int, value: float) -> None:
-    """Give the threshold slider its first value in this session."""
-    st.session_state.setdefault(threshold_key(model), value)
+def settle_threshold(model: int, value: float, low: float, high: float) -> None:
+    """Give the threshold slider its first value, and keep it inside its range when labels have changed the range."""
+    chosen = st.session_state.get(threshold_key(model), value)
+    st.session_state[threshold_key(model)] = min(max(chosen, low), high)
 
 
 def set_threshold(model: int, value: float) -> None:
@@ -195,10 +197,19 @@ def review_strip_key(model: int) -> str:
 
 
 def take_review_pick(model: int) -> None:
-    """Go to the image just chosen in the strip (from its callback)."""
+    """Go to the image chosen last in the strip, once for each choice.
+
+    Called from the strip's callback and again in the page's body: a callback can be cut off when the next key comes.
+    """
     picked = (st.session_state.get(review_strip_key(model)) or {}).get("pick")
-    if isinstance(picked, int):
-        set_review_image(model, picked)
+    taken = f"{Key.REVIEW_PICK}-{model}"
+    if (
+        isinstance(picked, dict)
+        and isinstance(picked.get("id"), int)
+        and st.session_state.get(taken) != picked.get("turn")
+    ):
+        set_review_image(model, picked["id"])
+        st.session_state[taken] = picked.get("turn")
 
 
 def review_viewer_key(model: int) -> str:

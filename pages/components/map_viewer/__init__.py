@@ -38,6 +38,7 @@ class MapPicture:
     image: str
     map: str | None  # grey PNG of any size: 0 = low end of the scale, 255 = high end; None: no map
     mask: str | None = None  # PNG, any value but 0 = defect; None: no mask
+    image_id: int | None = None  # of a stored image: the strip below can then turn to it at once
 
 
 def stored_picture(image: images.Image, model: registry.Model, *, has_map: bool = True) -> MapPicture:
@@ -50,6 +51,7 @@ def stored_picture(image: images.Image, model: registry.Model, *, has_map: bool 
         image=f"/ssn/image/{image.id}?t={token}",
         map=f"/ssn/map/{model.id}/{image.id}.png?t={token}" if has_map else None,
         mask=f"/ssn/mask/{image.id}.png?t={token}" if image.has_mask else None,
+        image_id=image.id,
     )
 
 
@@ -82,6 +84,7 @@ def map_viewer(
 
 def _as_data(picture: MapPicture) -> dict[str, Any]:
     return {
+        "id": picture.image_id,
         "name": picture.name,
         "w": picture.width,
         "h": picture.height,

@@ -3,6 +3,8 @@
 const VIEWERS = new Map(); // component key -> Viewer; survives a remount of the element
 const TEARDOWN_MS = 1500;
 const SETTINGS = "ssn.viewer";
+const AWAIT_MS = 3000; // how long the page may take to follow to a picture that was turned to here
+const KNOWN = 200; // pictures remembered for turning back
 const TYPING = "textarea, select, [contenteditable=true], input:not([type=checkbox]):not([type=radio]):not([type=range])";
 
 function make(tag, properties = {}, ...children) {
@@ -42,13 +44,21 @@ class Viewer {
     this.hidden = false;
     this.onKeyDown = (event) => this.key(event, true);
     this.onKeyUp = (event) => this.key(event, false);
+    this.known = new Map(); // image -> picture, of those the page has spoken of
+    this.onTurn = (event) => this.turnTo(event.detail.image);
     this.onBlur = () => this.hide(false);
     this.onResize = () => this.layout();
   }
 
   attach(root, data) {
     clearTimeout(this.goodbye);
-    this.data = data;
+    for (const picture of [data.picture, ...data.ahead]) if (picture.id !== null) this.known.set(picture.id, picture);
+    for (const id of this.known.keys()) if (this.known.size > KNOWN) this.known.delete(id);
+    this.said = data.picture;
+    if (this.awaited === data.picture.id) this.awaited = null;
+    // While the page is on its way to a picture turned to here, what it says of an earlier one must not pull back.
+    const picture = this.awaited != null && this.data ? this.data.picture : data.picture;
+    this.data = { ...data, picture };
     this.table = Uint8Array.from(atob(data.table), (letter) => letter.charCodeAt(0));
     if (this.root !== root) {
       this.root = root;
@@ -59,6 +69,7 @@ class Viewer {
       this.listening = true;
       document.addEventListener("keydown", this.onKeyDown, true);
       document.addEventListener("keyup", this.onKeyUp, true);
+      document.addEventListener("ssn:turn", this.onTurn);
       addEventListener("blur", this.onBlur);
       addEventListener("resize", this.onResize);
     }
@@ -72,6 +83,7 @@ class Viewer {
     this.goodbye = setTimeout(() => {
       document.removeEventListener("keydown", this.onKeyDown, true);
       document.removeEventListener("keyup", this.onKeyUp, true);
+      document.removeEventListener("ssn:turn", this.onTurn);
       removeEventListener("blur", this.onBlur);
       removeEventListener("resize", this.onResize);
       this.observer?.disconnect();
@@ -83,35 +95,32 @@ class Viewer {
   build() {
     const p = (this.parts = {});
     const slider = (name, label, max) => {
-      const input = make("input", { type: "range", min: 0, max, value: this.set[name] });
-      const value = make("span", { className: "value" });
-      input.setAttribute("aria-label", label);
+      const input = make("input", { type: "range", min: 0, max, value: this.set[name], ariaLabel: label });
       input.oninput = () => this.change(name, Number(input.value));
       input.onchange = () => input.blur(); // the arrow keys belong to the page again
-      p[name] = { input, value };
-      return make("label", {}, label, input, value);
+      p[name] = input;
+      return input;
     };
     p.canvas = make("canvas");
     p.outline = make("canvas");
     p.note = make("div", { className: "note" });
     p.frame = make("div", { className: "frame" }, p.canvas, p.outline, p.note);
-    const opacity = slider("opacity", "Opacity", 100);
-    const threshold = slider("threshold", "Show from", 255);
-    p.check = make("input", { type: "checkbox", checked: this.set.outline });
-    p.check.onchange = () => this.change("outline", p.check.checked);
-    p.mask = make("label", {}, p.check, "Mask outline", make("kbd", { textContent: "M" }));
-    p.low = make("span");
-    p.high = make("span");
-    p.tick = make("i", { className: "tick" });
-    p.ramp = make("span", { className: "ramp" }, p.tick);
+    const opacity = make("label", {}, "Opacity", slider("opacity", "Opacity", 100));
+    // The threshold's track is the legend: the model's one fixed scale, the same colours in every image.
+    [p.from, p.low, p.high] = [make("b"), make("span"), make("span")];
+    const scale = slider("threshold", "Show the map from", 255);
+    scale.className = "scale";
     const stops = [0, 32, 64, 96, 128, 160, 192, 224, 255].map((at) => {
       const [r, g, b, a] = this.table.slice(4 * at, 4 * at + 4);
       return `rgb(${r} ${g} ${b} / ${a / 255})`;
     });
-    p.ramp.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
-    p.legend = make("span", { className: "legend", title: "The model's one fixed scale: the same colours in every image" }, p.low, p.ramp, p.high);
-    p.hide = make("span", {}, make("kbd", { textContent: "H" }), " hold to hide the map");
-    p.controls = make("div", { className: "controls" }, opacity, threshold, p.legend, p.mask, p.hide);
+    scale.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
+    const threshold = make("label", { title: "The model's one fixed scale. Nothing below the mark is shown." }, "Show from", p.from, p.low, scale, p.high);
+    p.check = make("input", { type: "checkbox", checked: this.set.outline });
+    p.check.onchange = () => this.change("outline", p.check.checked);
+    p.mask = make("label", {}, p.check, "Outline", make("kbd", { textContent: "M" }));
+    p.hide = make("span", {}, make("kbd", { textContent: "H" }), " hold to hide");
+    p.controls = make("div", { className: "controls" }, threshold, opacity, p.mask, p.hide);
     this.root.replaceChildren(p.frame, p.controls);
   }
 
@@ -143,12 +152,29 @@ class Viewer {
     this.paint();
   }
 
+  /** Another component chose this image: show it now, the page follows. */
+  turnTo(id) {
+    if (!this.root?.isConnected) return;
+    const picture = this.known.get(id);
+    this.awaited = picture ? id : null; // an unknown one comes with the page
+    clearTimeout(this.impatience);
+    if (!picture) return;
+    this.impatience = setTimeout(() => {
+      if (this.awaited !== id) return;
+      this.awaited = null; // the page went elsewhere: it knows better
+      this.data = { ...this.data, picture: this.said };
+      this.show();
+    }, AWAIT_MS);
+    this.data = { ...this.data, picture };
+    this.show();
+  }
+
   /** Load photo, map and mask, then change all three at once: the old picture stays until the new one is complete. */
   async show() {
     const { picture, ahead } = this.data;
     const wanted = [picture.image, picture.map, picture.mask].join(" ");
+    const turn = ++this.turn; // what is still loading comes too late
     if (wanted === this.drawn) return this.layout();
-    const turn = ++this.turn;
     const [photo, map, mask] = await Promise.allSettled([load(picture.image), load(picture.map), load(picture.mask)]);
     if (turn !== this.turn || !this.root) return;
     this.drawn = wanted;
@@ -200,12 +226,8 @@ class Viewer {
     const { opacity, threshold, outline } = this.set;
     const { low, high } = this.data.scale;
     const at = (step) => (low + ((high - low) * step) / 255).toFixed(2);
-    p.opacity.value.textContent = `${opacity} %`;
-    p.threshold.value.textContent = at(threshold);
-    p.low.textContent = at(0);
-    p.high.textContent = at(255);
-    p.tick.style.left = `${(100 * threshold) / 255}%`;
-    p.tick.hidden = threshold === 0;
+    p.opacity.title = `${opacity} %`;
+    [p.from.textContent, p.low.textContent, p.high.textContent] = [at(threshold), at(0), at(255)];
     p.mask.hidden = !this.mask;
     p.note.textContent = this.problem ?? "";
     p.canvas.hidden = !this.grey || this.hidden;

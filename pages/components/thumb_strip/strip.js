@@ -20,12 +20,13 @@ function isTyping(event) {
 }
 
 export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
+  const { data, parentElement, setStateValue, setTriggerValue } = component;
   let s = STATES.get(data.uid);
   if (!s) STATES.set(data.uid, (s = { shownAt: performance.now() }));
   clearTimeout(s.bye);
   s.data = data;
-  s.pick = (id) => setTriggerValue("pick", id);
+  // State, not a trigger: triggers that come while the page runs can get lost, and the large picture would stay behind.
+  s.pick = (id) => setStateValue("pick", { id, turn: (s.turn = (s.turn ?? Date.now()) + 1) });
   s.saved = () => setTriggerValue("saved", Date.now());
   queue.learn(data.items.map(({ id, label }) => [id, label]), data.now);
   // While the page is on its way to an image chosen here, what it says of an earlier one must not pull back.
@@ -43,6 +44,7 @@ export default function (component) {
     s.current = s.awaited = item.id; // painted at once; the page follows with the large picture
     s.shownAt = performance.now();
     s.paint();
+    document.dispatchEvent(new CustomEvent("ssn:turn", { detail: { image: item.id } })); // the viewer turns at once
     s.pick(item.id);
   };
 
