@@ -83,7 +83,7 @@ def _threshold_controls(model: registry.Model, labels: Any, scores: Any) -> floa
     pad = 0.02 * (high - low) or 0.5
     low, high = min(low - pad, model.threshold), max(high + pad, model.threshold)
     key = state.threshold_key(model.id)
-    state.default_threshold(model.id, min(max(model.threshold, low), high))
+    state.settle_threshold(model.id, model.threshold, low, high)
     slider, suggest, save = st.columns([6, 2, 2], vertical_alignment="bottom")
     both = 0 < int(labels.sum()) < len(labels)
     youden = thresholds.youden(labels, scores) if both else None

@@ -8,7 +8,7 @@ from page_seed import HOSTILE, add_model, open_page, project_with_images, texts
 from streamlit.testing.v1 import AppTest
 
 from pages.components import evaluation, state
-from storage import images, predictions, projects, registry
+from storage import images, labels, predictions, projects, registry
 from storage.db import Database
 
 VERDICTS = ["good", "good", "good", "good", "bad", "bad", "good"]
@@ -72,6 +72,18 @@ def test_youdens_suggestion_sets_the_slider_and_saving_keeps_it_with_the_model(d
     app.button(key="evaluate-save").click().run()
     assert registry.get(db, model_id=model.id).threshold == pytest.approx(-0.4)
     assert app.button(key="evaluate-save").disabled
+
+
+def test_a_threshold_beyond_the_scores_that_are_left_is_brought_back(db: Database) -> None:
+    model = _seed(db)
+    app = open_page("evaluate")
+    app.slider(key=state.threshold_key(model.id)).set_value(4.0).run()
+    highest = images.ids(db, project_id=model.project_id)[5]
+    event = labels.LabelEvent("tab", 1, highest, "unsure", "Ada", "review")
+    labels.record(db, project_id=model.project_id, events=[event])
+    app.run()
+    assert not app.exception
+    assert app.slider(key=state.threshold_key(model.id)).value < 1.0
 
 
 def test_pixel_figures_are_not_available_without_masks(db: Database) -> None:
