@@ -32,7 +32,6 @@ class Key(StrEnum):
     NAME_FORM = "ssn_name_form"
     BROWSER = "ssn_browser"
     # Label
-    LABEL_FILTER = "ssn_label_filter"
     LABEL_BOARD = "ssn_label_board"
     # Data
     DATA_SOURCE = "ssn_data_source"

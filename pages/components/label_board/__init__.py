@@ -1,7 +1,8 @@
 """The label board: thumbnails and a one-image view that take verdicts by key and click.
 
-Everything that answers to a key happens in the browser (board.js): Streamlit hands over the project once and is not
-asked again while someone labels. Lists, pictures and verdicts travel through pages/components/routes.py.
+Everything that answers to a key happens in the browser (board.js; its looks: board_view.js). Streamlit hands over the
+project once and is not asked again while someone labels. Lists, pictures and verdicts travel through
+pages/components/routes.py.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _component = st.components.v2.component(
     "ssn_label_board",
     html='<div class="ssn-board" tabindex="-1"></div>',
     css=(_HERE / "board.css").read_text(encoding="utf-8"),
-    js=with_queue(_HERE / "board.js"),
+    js=with_queue(_HERE / "board_view.js", _HERE / "board.js"),
 )
 
 

@@ -17,9 +17,9 @@ from storage import projects
 _SOURCE = Path(__file__).with_name("queue.js")
 
 
-def with_queue(component_js: Path) -> str:
+def with_queue(*component_js: Path) -> str:
     """The source of a component's module with the queue in front: its code may use `queue`."""
-    return _SOURCE.read_text(encoding="utf-8") + "\n" + component_js.read_text(encoding="utf-8")
+    return "\n".join(path.read_text(encoding="utf-8") for path in (_SOURCE, *component_js))
 
 
 def queue_data(known: list[projects.Project]) -> dict[str, Any]:
