@@ -26,6 +26,8 @@ from ssn_core.errors import ImageError
 from ssn_core.imaging import load_rgb
 
 Progress = Callable[[int, int], None]  # done, total
+_NPY_HEADER = 128  # bytes before the values in a .npy file of one axis
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class TapCache:
             images: (key, file) pairs.
             progress: called with (done, total) after each batch; may raise to stop, what is done stays.
         """
-        missing = [(key, path) for key, path in dict(images).items() if not self.path(key).exists()]
+        missing = [(key, path) for key, path in dict(images).items() if not self._is_whole(key)]
         done = len(images) - len(missing)
         if progress:
             progress(done, len(images))
@@ -70,19 +72,33 @@ class TapCache:
         for batch in load_batches(missing, self.image_size):
             tap2, tap3 = extract(self.backbone, batch.pixels, device)
             for index, key in enumerate(batch.keys):
-                flat = torch.cat((tap2[index].flatten(), tap3[index].flatten())).to("cpu", torch.float16)
-                _write_atomically(self.path(key), flat.numpy())
+                flat = torch.cat((tap2[index].flatten(), tap3[index].flatten())).clamp(-_LARGEST, _LARGEST)
+                _write_atomically(self.path(key), flat.to("cpu", torch.float16).numpy())
             done += len(batch.keys)
             if progress:
                 progress(done, len(images))
 
-    def read(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Taps of some images, float32 on the CPU: (B, C2, h2, w2) and (B, C3, h3, w3)."""
+    def _shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """(C, h, w) of an image's taps."""
         (h2, w2), (h3, w3) = tap_sizes(self.image_size)
         c2, c3 = self.backbone.tap_channels
+        return (c2, h2, w2), (c3, h3, w3)
+
+    def _is_whole(self, key: str) -> bool:
+        """Whether the taps are there; a power cut can leave a file that is too short."""
+        try:
+            found = self.path(key).stat().st_size
+        except FileNotFoundError:
+            return False
+        values = sum(math.prod(shape) for shape in self._shapes())
+        return found == _NPY_HEADER + np.dtype(np.float16).itemsize * values
+
+    def read(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Taps of some images, float32 on the CPU: (B, C2, h2, w2) and (B, C3, h3, w3)."""
+        shape2, shape3 = self._shapes()
         flat = torch.from_numpy(np.stack([np.load(self.path(key), mmap_mode="r", allow_pickle=False) for key in keys]))
-        tap2, tap3 = torch.split(flat, [c2 * h2 * w2, c3 * h3 * w3], dim=1)
-        return tap2.float().view(-1, c2, h2, w2), tap3.float().view(-1, c3, h3, w3)
+        tap2, tap3 = torch.split(flat, [math.prod(shape2), math.prod(shape3)], dim=1)
+        return tap2.float().view(-1, *shape2), tap3.float().view(-1, *shape3)
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,9 @@ def extract(backbone: Backbone, pixels: Tensor, device: torch.device) -> tuple[T
 def _write_atomically(path: Path, array: NDArray[np.float16]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with partial.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

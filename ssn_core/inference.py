@@ -71,7 +71,8 @@ def score_files(
     for batch in load_batches(images, image_size, on_error=on_error):
         with torch.inference_mode():
             tap2, tap3 = extract(backbone, batch.pixels, device)
-            yield from _scored(net, batch.keys, tap2, tap3)
+            scored = _scored(net, batch.keys, tap2, tap3)
+        yield from scored  # outside: the mode would hold in the caller between two results
 
 
 def _scored(net: CamNet, keys: Sequence[str], tap2: torch.Tensor, tap3: torch.Tensor) -> list[Scored]:

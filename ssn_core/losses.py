@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+_FLOOR = 1e-12  # far below float32's smallest step from 1, so no other value is touched
+
 
 def focal_loss(logits: Tensor, targets: Tensor, *, gamma: float) -> Tensor:
     """Binary focal loss without class weights, mean over the batch (Lin et al., ICCV 2017, equation 4).
@@ -19,4 +21,5 @@ def focal_loss(logits: Tensor, targets: Tensor, *, gamma: float) -> Tensor:
         A scalar, >= 0.
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")  # -log(p_t)
-    return ((1 - (-cross_entropy).exp()) ** gamma * cross_entropy).mean()
+    # The slope of x^gamma is infinite at 0 for gamma < 1: the floor keeps a perfect answer's gradient finite.
+    return ((1 - (-cross_entropy).exp()).clamp_min(_FLOOR) ** gamma * cross_entropy).mean()

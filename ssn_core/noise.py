@@ -34,7 +34,7 @@ def perlin(batch: int, size: tuple[int, int], *, generator: torch.Generator) -> 
     angles = 2 * math.pi * torch.rand(batch, lattice, lattice, generator=generator, device=device)
     gradients = torch.stack((angles.cos(), angles.sin()), dim=-1)  # (B, L, L, 2), unit vectors (y, x)
 
-    # Cell centres in lattice units: (B, H, 1) and (B, 1, W)
+    # Each cell's upper left corner in lattice units: (B, H, 1) and (B, 1, W)
     y = (torch.arange(height, device=device) / height)[None, :] * scales[:, :1]
     x = (torch.arange(width, device=device) / width)[None, :] * scales[:, 1:]
     y0, x0 = y.floor(), x.floor()

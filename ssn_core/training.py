@@ -214,11 +214,19 @@ class Trainer:
         tap2, tap3 = (tap.to(self.device, memory_format=torch.channels_last, non_blocking=True) for tap in taps)
         return tap2, tap3
 
+    def _identity(self) -> dict[str, Any]:
+        """What a saved state must share with this run; a GPU's random state means nothing to a CPU."""
+        return {
+            "examples": [[example.key, example.bad] for example in self.examples],
+            "settings": self.recipe.settings(),
+            "device": self.device.type,
+        }
+
     def save(self, path: Path) -> None:
         """Write the state between two epochs, atomically."""
         partial = path.with_name(path.name + ".tmp")
         state: dict[str, Any] = {
-            "keys": [example.key for example in self.examples],
+            "run": self._identity(),
             "epoch": self.epoch,
             "net": self.net.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -231,9 +239,16 @@ class Trainer:
         partial.replace(path)
 
     def restore(self, path: Path) -> bool:
-        """Go on from :meth:`save`, if that was a run on the same images. Returns whether it was."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["keys"] != [example.key for example in self.examples]:
+        """Go on from :meth:`save`, if that was the same run: images, labels, settings and kind of device.
+
+        Returns:
+            Whether it was; if not, or if the file is damaged, the trainer stays at its beginning.
+        """
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception:  # noqa: BLE001 - a power cut can leave any bytes; what is lost is time, not the run
+            return False
+        if not isinstance(state, dict) or state.get("run") != self._identity():
             return False
         self.epoch = state["epoch"]
         self.net.load_state_dict(state["net"])

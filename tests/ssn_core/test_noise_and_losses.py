@@ -70,9 +70,10 @@ def test_focal_loss_is_the_plain_formula(gamma: float) -> None:
     assert loss.item() == pytest.approx(expected / 50, rel=1e-9)
 
 
-def test_focal_loss_stays_finite_for_extreme_logits() -> None:
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 4.0])
+def test_focal_loss_stays_finite_for_extreme_logits(gamma: float) -> None:
     logits = torch.tensor([-200.0, 200.0, -200.0, 200.0], requires_grad=True)
-    loss = focal_loss(logits, torch.tensor([0.0, 1.0, 1.0, 0.0]), gamma=4.0)
+    loss = focal_loss(logits, torch.tensor([0.0, 1.0, 1.0, 0.0]), gamma=gamma)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()

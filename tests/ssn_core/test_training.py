@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ssn_core import training
 from ssn_core.backbone import load_backbone
 from ssn_core.features import TapCache
 from ssn_core.inference import score_cached, score_files
@@ -93,6 +95,43 @@ def test_taps_are_computed_once_and_read_back_as_the_backbone_gives_them(
     cache.fill([(key_of(p), p) for p in images_of(surfaces)], device=CPU)
 
 
+@pytest.mark.parametrize("kept", [0, 60, 5000])
+def test_taps_cut_short_by_a_power_cut_are_computed_again(
+    cache: TapCache, surfaces: Path, tmp_path: Path, kept: int
+) -> None:
+    image = images_of(surfaces)[0]
+    own = TapCache(tmp_path, cache.backbone, (64, 64))
+    own.fill([(key_of(image), image)], device=CPU)
+    file = own.path(key_of(image))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:kept])
+    own.fill([(key_of(image), image)], device=CPU)
+    assert file.read_bytes() == whole
+
+
+def test_taps_beyond_float16_are_cut_off_and_not_infinite(cache: TapCache, surfaces: Path, tmp_path: Path) -> None:
+    image = images_of(surfaces)[0]
+    loud = load_backbone("resnet18", weights="random")
+    loud.layer3.register_forward_hook(lambda _module, _inputs, output: output * 1e6)
+    own = TapCache(tmp_path, loud, (64, 64))
+    own.fill([(key_of(image), image)], device=CPU)
+    _, tap3 = own.read([key_of(image)])
+    assert tap3.max().item() == 65504
+
+
+def test_a_failed_write_leaves_no_part_of_a_file(
+    cache: TapCache, surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    own = TapCache(tmp_path, cache.backbone, (64, 64))
+    with pytest.raises(OSError, match="No space"):
+        own.fill([("ab" * 32, images_of(surfaces)[0])], device=CPU)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_training_lowers_the_loss_and_separates_the_classes(cache: TapCache, examples: list[Example]) -> None:
     reports: list[EpochReport] = []
     net = Trainer(recipe(epochs=25, batch_size=16), examples, cache, CPU).run(on_epoch=reports.append)
@@ -140,11 +179,62 @@ def test_an_interrupted_run_goes_on_where_it_was_and_ends_the_same(
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
-def test_a_state_of_other_images_is_not_taken(cache: TapCache, examples: list[Example], tmp_path: Path) -> None:
-    Trainer(recipe(), examples, cache, CPU).save(tmp_path / "state.pt")
-    other = Trainer(recipe(), examples[:-1], cache, CPU)
-    assert not other.restore(tmp_path / "state.pt")
-    assert other.epoch == 0
+def test_the_state_of_another_run_is_not_taken(cache: TapCache, examples: list[Example], tmp_path: Path) -> None:
+    first = Trainer(recipe(epochs=1), examples, cache, CPU)
+    first.run(on_epoch=lambda _: first.save(tmp_path / "state.pt"))
+    relabelled = [Example(e.key, bad=e.bad or number == 1) for number, e in enumerate(examples)]
+    for other in (
+        Trainer(recipe(epochs=1), examples[:-1], cache, CPU),
+        Trainer(recipe(epochs=1), relabelled, cache, CPU),
+        Trainer(recipe(epochs=1, pooling_fraction=0.5), examples, cache, CPU),
+    ):
+        assert not other.restore(tmp_path / "state.pt")
+        assert other.epoch == 0
+    assert Trainer(recipe(epochs=1), examples, cache, CPU).restore(tmp_path / "state.pt")
+
+
+@pytest.mark.parametrize("kept", [0, 100, -1])
+def test_a_state_cut_short_means_beginning_again(
+    cache: TapCache, examples: list[Example], tmp_path: Path, kept: int
+) -> None:
+    path = tmp_path / "state.pt"
+    first = Trainer(recipe(epochs=1), examples, cache, CPU)
+    first.run(on_epoch=lambda _: first.save(path))
+    path.write_bytes(path.read_bytes()[:kept])
+    again = Trainer(recipe(epochs=1), examples, cache, CPU)
+    assert not again.restore(path)
+    assert again.epoch == 0
+
+
+def test_synthetic_anomalies_only_ever_turn_labels_bad(
+    cache: TapCache, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
+    draw, lose = training.anomaly_mask, training.focal_loss
+
+    def watch_mask(*args: Any, **kwargs: Any) -> torch.Tensor:
+        masks.append(draw(*args, **kwargs))
+        return masks[-1]
+
+    def watch_loss(logits: torch.Tensor, bad: torch.Tensor, *, gamma: float) -> torch.Tensor:
+        targets.append(bad)
+        return lose(logits, bad, gamma=gamma)
+
+    monkeypatch.setattr(training, "anomaly_mask", watch_mask)
+    monkeypatch.setattr(training, "focal_loss", watch_loss)
+    Trainer(recipe(epochs=2, noise_skip=0.5), examples, cache, CPU).run()
+    plain = torch.cat([bad[: len(bad) // 2] for bad in targets])
+    noisy = torch.cat([bad[len(bad) // 2 :] for bad in targets])
+    touched = torch.cat([mask.flatten(1).any(1) for mask in masks])
+    assert torch.equal(noisy, torch.maximum(plain, touched.float()))
+    # All four cases did occur, so the line above says something about each.
+    assert {(bool(p), bool(t)) for p, t in zip(plain, touched, strict=True)} == {
+        (False, False),
+        (False, True),
+        (True, False),
+        (True, True),
+    }
 
 
 def test_epochs_are_automatic_when_none_are_asked_for(cache: TapCache, examples: list[Example]) -> None:
@@ -169,7 +259,17 @@ def test_files_and_cached_taps_give_the_same_scores(cache: TapCache, surfaces: P
     direct = list(score_files(cache.backbone, net, [(key_of(p), p) for p in paths], image_size=(64, 64), device=CPU))
     cached = list(score_cached(net, cache, [key_of(p) for p in paths], device=CPU))
     assert [s.key for s in direct] == [s.key for s in cached]
+    assert [s.key for s in direct] == [key_of(p) for p in paths]
     np.testing.assert_allclose([s.score for s in direct], [s.score for s in cached], atol=5e-3)
+
+
+def test_scoring_leaves_the_callers_gradients_on(cache: TapCache, surfaces: Path) -> None:
+    net = CamNet(recipe()).eval()
+    image = images_of(surfaces)[0]
+    for _ in score_files(cache.backbone, net, [(key_of(image), image)], image_size=(64, 64), device=CPU):
+        assert not torch.is_inference_mode_enabled()
+    for _ in score_cached(net, cache, [key_of(image)], device=CPU):
+        assert not torch.is_inference_mode_enabled()
 
 
 def test_one_unreadable_file_does_not_stop_the_others(cache: TapCache, surfaces: Path, tmp_path: Path) -> None:
