@@ -200,21 +200,16 @@ def _train(options: argparse.Namespace) -> None:
     if options.out.exists():
         raise SettingError("--out exists already", value=str(options.out), expected="a folder that does not exist yet")
 
-    import dataclasses
-
     from ssn_core.backbone import load_backbone
     from ssn_core.checkpoint import save_model
+    from ssn_core.dataset import assign_parts
     from ssn_core.features import TapCache
     from ssn_core.inference import best_device
     from ssn_core.pipeline import train_model
-    from ssn_core.splits import part_for
 
     backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
     with _bars() as reporter, _cache_root(options) as cache:
-        images = [
-            dataclasses.replace(image, part=part_for(image.group, image.part))
-            for image in _load_labelled(options, reporter)
-        ]
+        images = assign_parts(_load_labelled(options, reporter))
         trained = train_model(
             recipe,
             images,

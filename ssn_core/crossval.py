@@ -17,7 +17,7 @@ import torch
 
 from ssn_core import metrics
 from ssn_core.dataset import LabelledImage, check_labels, deal_folds
-from ssn_core.errors import LayoutError, SettingError, SsnError
+from ssn_core.errors import LayoutError, SettingError, SsnError, TooFewLabelsError
 from ssn_core.evaluation import measure
 from ssn_core.features import TapCache
 from ssn_core.inference import Scored, device_title, score_cached
@@ -74,12 +74,21 @@ def cross_validate(
         `pooled` and `folds` (figures, counts and seconds each), `scores` by image, `seconds`, `device`, `settings`.
 
     Raises:
-        TooFewLabelsError: too few good or bad images.
+        TooFewLabelsError: too few good or bad images, or one fold holds all of a class.
         SettingError: candidates were given, but two training folds are needed to choose between them.
     """
     check_labels(images)
     names = sorted(set(folds.values()))
-    if len(pooling_fractions) > 1 and len(names) < 3:
+    for word, bad in (("good", False), ("bad", True)):
+        holding = {folds[image.key] for image in images if image.bad is bad}
+        if len(holding) < 2:
+            raise TooFewLabelsError(
+                f"All {word} images are in one fold, so without it none are left to train on",
+                value=min(holding),
+                expected=f"{word} images in at least two folds",
+                action="Correct the fold column, or leave --fold-column out",
+            )
+    if pooling_fractions and len(names) < 3:
         raise SettingError("Choosing the pooling fraction needs folds to choose on", value=len(names), expected="3")
     began = time.monotonic()
     fill_taps(taps, images, device=device, reporter=reporter)
@@ -146,19 +155,19 @@ def _choose_q(
     inside = [image for image in training if folds[image.key] != inner]
     outside = [image for image in training if folds[image.key] == inner]
     labels = [bool(image.bad) for image in outside]
+    if any(len({image.bad for image in used}) < 2 for used in (inside, outside)):
+        raise SsnError(
+            f"With fold {fold} left out, nothing can be chosen on the others: one lacks good or bad images",
+            value=inner,
+            action="Leave --choose-q out, or use folds that hold both",
+        )
     trials: list[dict[str, float | None]] = []
     best: tuple[float, float, Recipe] | None = None
     for q in candidates:
         trial = recipe.with_settings({"pooling_fraction": q})
         net = fit(trial, inside, taps, device=device, reporter=reporter, name=f"fold {fold}, q = {q:g}")
         scores = [s.score for s in score_cached(net, taps, [image.key for image in outside], device=device)]
-        ap = metrics.ap(labels, scores)
-        if ap is None:
-            raise SsnError(
-                "A fold holds no good or no bad image, so nothing can be chosen on it",
-                value=inner,
-                action="Leave --choose-q out, or use folds that hold both",
-            )
+        ap = metrics.ap(labels, scores) or 0.0  # never None: both classes are there
         loss = _cross_entropy(labels, scores)
         trials.append({"pooling_fraction": q, "ap_det": ap, "loss": loss})
         if best is None or (ap, -loss) > (best[0], -best[1]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ssn_core.errors import ImageError, TooFewLabelsError
 from ssn_core.imaging import decode, decode_mask
 from ssn_core.recipes import MIN_BAD, MIN_GOOD
 from ssn_core.sources import SourceItem
+from ssn_core.splits import TEST, part_of_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class LabelledImage:
     mask: Path | None = None
 
     def load_mask(self, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """The mask at `size` = (H, W), bool; all False for a good image; None where a bad image has none.
+        """The mask at `size` = (H, W), bool; where there is none, all False for a good image and None for a bad one.
 
         Raises:
             ImageError: the mask cannot be read.
@@ -57,7 +59,8 @@ def from_sources(
     """Read and check the files of a scanned data set.
 
     A file that is no usable image is reported and left out. Of byte-identical images the first stays, and their groups
-    become one, so that copies never end up on both sides of a split.
+    become one, so that copies never end up on both sides of a split. A mask that cannot be read costs the mask, not the
+    image, and is reported now: after the training it would be too late.
 
     Args:
         on_reject: called with (name, reason).
@@ -69,24 +72,47 @@ def from_sources(
     for done, item in enumerate(items, start=1):
         progress(done, len(items))
         try:
-            data = item.path.read_bytes()
-            decode(data, name=item.name)
+            decode(item.path, name=item.name)  # first: it refuses what is too large to be read
+            with item.path.open("rb") as file:
+                key = hashlib.file_digest(file, "sha256").hexdigest()
         except ImageError as error:
             on_reject(item.name, str(error))
             continue
         except OSError as error:
             on_reject(item.name, f"The file cannot be read: {error.strerror}.")
             continue
-        key = hashlib.sha256(data).hexdigest()
         group = item.group or key
-        if key in images:
-            joined.join(images[key].group, group)
-            if (item.label == "bad") != images[key].bad:
-                on_reject(item.name, "Its bytes are those of an earlier image that has another label; that one stays.")
-            continue
         bad = None if item.label is None else item.label == "bad"
-        images[key] = LabelledImage(key, item.path, bad, group, item.split, item.fold, item.mask)
-    return [LabelledImage(i.key, i.path, i.bad, joined.find(i.group), i.part, i.fold, i.mask) for i in images.values()]
+        first = images.get(key)
+        if first is None:
+            mask = _readable_mask(item, on_reject)
+            images[key] = LabelledImage(key, item.path, bad, group, item.split, item.fold, mask)
+            continue
+        joined.join(first.group, group)
+        if first.bad is None:
+            first = dataclasses.replace(first, bad=bad, mask=first.mask or _readable_mask(item, on_reject))
+        elif bad is not None and bad != first.bad:
+            on_reject(item.name, "Its bytes are those of an earlier image that has another label; that one stays.")
+        images[key] = dataclasses.replace(first, part=TEST if item.split == TEST else first.part)
+    return [dataclasses.replace(image, group=joined.find(image.group)) for image in images.values()]
+
+
+def _readable_mask(item: SourceItem, on_reject: Callable[[str, str], None]) -> Path | None:
+    if item.mask is not None:
+        try:
+            decode_mask(item.mask, size=None)
+        except ImageError as error:
+            on_reject(item.mask.name, f"The mask of {item.name} cannot be used. {error}")
+            return None
+    return item.mask
+
+
+def assign_parts(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """The images, each with the part of its whole group (:func:`ssn_core.splits.part_of_group`)."""
+    said: dict[str, set[str | None]] = {}
+    for image in images:
+        said.setdefault(image.group, set()).add(image.part)
+    return [dataclasses.replace(image, part=part_of_group(image.group, said[image.group])) for image in images]
 
 
 class Groups:
@@ -170,4 +196,19 @@ def deal_folds(images: Sequence[LabelledImage], n_folds: int) -> dict[str, int]:
         totals[fold][0] += count(group, True)
         totals[fold][1] += count(group, False)
         folds.update({image.key: fold for image in groups[group]})
+    _part_good_images(groups, folds, n_folds)
     return folds
+
+
+def _part_good_images(groups: dict[str, list[LabelledImage]], folds: dict[str, int], n_folds: int) -> None:
+    """Move one group if a single fold holds all good images, which would leave none to train with beside it.
+
+    That happens only where every good image shares its group with bad ones, after which the groups were dealt.
+    """
+    holders = [group for group, images in groups.items() if any(image.bad is False for image in images)]
+    if len({folds[groups[group][0].key] for group in holders}) > 1:
+        return
+    # The one with fewest bad images: the fold it leaves keeps its other groups, and so bad images.
+    moved = min(holders, key=lambda g: (sum(image.bad is True for image in groups[g]), g))
+    fold = (folds[groups[moved][0].key] + 1) % n_folds
+    folds.update({image.key: fold for image in groups[moved]})

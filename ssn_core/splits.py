@@ -8,6 +8,7 @@ Nothing here may change: a changed hash would move images between parts of exist
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 TRAIN, CALIBRATION, TEST = "train", "calibration", "test"
 PARTS = (TRAIN, CALIBRATION, TEST)
@@ -43,3 +44,13 @@ def part_for(group_key: str, imported_split: str | None) -> str:
     if imported_split == TEST:
         return TEST
     return TRAIN if _fraction("calibration", group_key) < 0.75 else CALIBRATION
+
+
+def part_of_group(group_key: str, said: Collection[str | None]) -> str:
+    """The part of a whole group, from the splits that the import gives its images.
+
+    "test" where any of them says so: a group on both sides of an imported split would leak. Else as :func:`part_for`.
+    """
+    if TEST in said:
+        return TEST
+    return part_for(group_key, min((split for split in said if split is not None), default=None))

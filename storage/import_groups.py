@@ -103,10 +103,8 @@ def _decide(nodes: list[Node], said: set[str | None], known: dict[Node, tuple[in
         return Group(key=key, part=part)
     names = [name for kind, name in nodes if kind == "group"] or [name for _, name in nodes]
     key = min(names)
-    if splits.TEST in said:
-        return Group(key=key, part=splits.TEST, note=_MIXED if len(said) > 1 else "")
-    given = next((split for split in sorted(filter(None, said))), None)
-    return Group(key=key, part=splits.part_for(key, given))
+    mixed = splits.TEST in said and len(said) > 1
+    return Group(key=key, part=splits.part_of_group(key, said), note=_MIXED if mixed else "")
 
 
 def _any(nodes: Iterable[Node], known: dict[Node, tuple[int, str, str]]) -> bool:

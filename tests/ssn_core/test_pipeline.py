@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ssn_core import pipeline
 from ssn_core.backbone import load_backbone
 from ssn_core.calibration import calibrate
 from ssn_core.crossval import assign_folds, cross_validate
-from ssn_core.dataset import Groups, LabelledImage, check_labels, deal_folds, from_sources
-from ssn_core.errors import LayoutError, TooFewLabelsError
+from ssn_core.dataset import Groups, LabelledImage, assign_parts, check_labels, deal_folds, from_sources
+from ssn_core.errors import LayoutError, SettingError, SsnError, TooFewLabelsError
 from ssn_core.features import TapCache
 from ssn_core.pipeline import fixed_parts_suffice, train_model
 from ssn_core.recipes import Recipe, get_recipe
 from ssn_core.reporting import Silent
 from ssn_core.sources import scan
+from ssn_core.splits import group_part, part_for
 
 CPU = torch.device("cpu")
 
@@ -82,6 +85,43 @@ def test_bad_images_of_two_parts_give_two_folds_and_of_one_part_none() -> None:
         deal_folds(one, 3)
 
 
+def test_good_images_that_share_parts_with_bad_ones_are_never_all_in_one_fold() -> None:
+    parts = (("B", 6, 0), ("A", 5, 2), ("E", 1, 2))  # name, bad, good: A and E would both go beside B
+    labels = [(name, bad) for name, n_bad, n_good in parts for bad in [True] * n_bad + [False] * n_good]
+    images = [image(i, bad=bad, group=name) for i, (name, bad) in enumerate(labels)]
+    folds = deal_folds(images, 3)
+    for bad in (False, True):
+        assert len({folds[i.key] for i in images if i.bad is bad}) > 1
+    for name in "BAE":
+        assert len({folds[i.key] for i in images if i.group == name}) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=40), st.integers(2, 5))
+def test_without_any_fold_both_classes_are_left(labels: list[tuple[int, bool]], n_folds: int) -> None:
+    images = [image(i, bad=bad, group=f"part {group}") for i, (group, bad) in enumerate(labels)]
+    try:
+        folds = deal_folds(images, n_folds)
+    except TooFewLabelsError:
+        return
+    for fold in set(folds.values()):
+        assert {i.bad for i in images if folds[i.key] != fold} == {False, True}
+
+
+def test_a_group_on_both_sides_of_an_imported_split_is_kept_for_testing() -> None:
+    said = {"a": ("train", "test"), "b": ("train", None), "c": (None, None), "d": ("calibration", "train")}
+    images = [
+        image(n, bad=False, group=group, part=part)
+        for n, (group, part) in enumerate((group, part) for group, parts in said.items() for part in parts)
+    ]
+    parts = {group: {i.part for i in assign_parts(images) if i.group == group} for group in said}
+    assert parts == {
+        "a": {"test"},
+        "b": {part_for("b", "train")},
+        "c": {group_part("c")},
+        "d": {part_for("d", "train")},
+    }
+
+
 def test_groups_that_share_an_image_are_one() -> None:
     groups = Groups()
     groups.join("a", "b")
@@ -100,6 +140,40 @@ def test_copies_are_read_once_and_join_their_groups(surfaces: Path, tmp_path: Pa
     images = from_sources(scan(tmp_path).items, on_reject=lambda *_: None, progress=lambda *_: None)
     assert len(images) == 3
     assert len({i.group for i in images}) == 1
+
+
+def read(
+    folder: Path, rows: str, surfaces: Path, **copies: str
+) -> tuple[dict[str, LabelledImage], list[tuple[str, str]]]:
+    for name, source in copies.items():
+        (folder / f"{name}.png").write_bytes((surfaces / f"{source}.png").read_bytes())
+    (folder / "labels.csv").write_text(rows)
+    rejected: list[tuple[str, str]] = []
+    images = from_sources(scan(folder).items, on_reject=lambda *given: rejected.append(given), progress=lambda *_: None)
+    return {i.path.stem: i for i in images}, rejected
+
+
+def test_a_copy_brings_the_label_that_is_missing_and_contradicts_only_another_label(
+    surfaces: Path, tmp_path: Path
+) -> None:
+    rows = "image,label\na.png,\nb.png,bad\nc.png,\nd.png,\ne.png,good\nf.png,bad\n"
+    images, rejected = read(tmp_path, rows, surfaces, a="00", b="00", c="01", d="01", e="02", f="02")
+    assert {name: i.bad for name, i in images.items()} == {"a": True, "c": None, "e": False}
+    assert [name for name, _ in rejected] == ["f.png"]
+
+
+def test_a_copy_of_a_test_image_takes_its_group_to_the_test_part(surfaces: Path, tmp_path: Path) -> None:
+    rows = "image,label,group,split\na.png,good,A,train\nb.png,good,A,train\nc.png,good,C,test\n"
+    images, _ = read(tmp_path, rows, surfaces, a="01", b="02", c="01")
+    assert {i.part for i in assign_parts(list(images.values()))} == {"test"}
+
+
+def test_an_unreadable_mask_costs_the_mask_and_not_the_image(surfaces: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    images, rejected = read(tmp_path, "image,label,mask\na.png,bad,m.png\n", surfaces, a="00")
+    assert images["a"].bad
+    assert images["a"].mask is None
+    assert rejected[0][0] == "m.png"
 
 
 def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps: TapCache) -> None:
@@ -181,6 +255,24 @@ def test_cross_validation_scores_every_image_once(labelled: list[LabelledImage],
     for fold in report["folds"]:
         assert [trial["pooling_fraction"] for trial in fold["pooling_fraction_trials"]] == [0.02, 1.0]
         assert fold["pooling_fraction"] in (0.02, 1.0)
+
+
+def test_folds_that_leave_nothing_to_train_or_to_choose_on_are_explained(
+    labelled: list[LabelledImage], taps: TapCache
+) -> None:
+    def run(folds: dict[str, str], *candidates: float) -> None:
+        cross_validate(
+            quick(), labelled, taps, folds=folds, pooling_fractions=candidates, device=CPU, reporter=Silent()
+        )
+
+    with pytest.raises(TooFewLabelsError, match="All bad images are in one fold"):
+        run({i.key: "a" if i.bad else i.group for i in labelled})
+    halves = {i.key: str(int(i.group[4:]) % 2) for i in labelled}
+    with pytest.raises(SettingError, match="needs folds"):
+        run(halves, 0.5)
+    uneven = {i.key: "2" if not i.bad and halves[i.key] == "1" else halves[i.key] for i in labelled}
+    with pytest.raises(SsnError, match="--choose-q"):
+        run(uneven, 0.5)
 
 
 def test_a_group_in_two_folds_is_refused() -> None:
