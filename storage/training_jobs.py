@@ -34,6 +34,7 @@ from storage.settings import get_settings
 
 _PAGE = 1000  # rows read at a time
 _STORE = 64  # predictions written at a time
+_KEPT = "predictions.npz"
 UNSEEN = "unseen"  # role of an image the model was not trained, calibrated or measured on
 
 
@@ -63,16 +64,20 @@ def train(context: JobContext) -> dict[str, Any]:
     if project_id is None:
         raise SettingError("A training job belongs to a project", value=None)
     model_row = registry.of_job(context.db, job_id=context.job.id)
+    states = context.folder / "states"
     if model_row is None:
         context.progress("Loading the backbone", 0, 0, device=device_title(best_device()))
-        model_row = _train_new(context, payload, project_id)
+        model_row = _train_new(context, payload, project_id, states)
+    if (states / _KEPT).exists():
+        results = _kept_predictions(states / _KEPT)
+        _store(context, model_row, results, _ids_by_hash(context.db, project_id=project_id))
     score_missing(context, model_row)
     registry.activate(context.db, model_id=model_row.id)
-    shutil.rmtree(context.folder / "states", ignore_errors=True)
+    shutil.rmtree(states, ignore_errors=True)
     return {"model_id": model_row.id}
 
 
-def _train_new(context: JobContext, payload: dict[str, Any], project_id: int) -> registry.Model:
+def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, states: Path) -> registry.Model:
     settings: dict[str, Any] = {key: payload[key] for key in ("backbone", "image_size", "seed") if key in payload}
     for key in ("epochs", "pooling_fraction"):
         if payload.get(key) is not None:
@@ -82,7 +87,6 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int) ->
     backbone = load_backbone(
         recipe.backbone, weights=weights, weights_dir=get_settings().weights_dir, padding=recipe.padding
     )
-    states = context.folder / "states"
     states.mkdir(exist_ok=True)
     trained = train_model(
         recipe,
@@ -97,8 +101,10 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int) ->
     folder = context.db.data_dir / relative
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that ended between writing and registering
     save_model(trained.model, folder)
+    # Before the model is registered: scored again later, an image that was held out would not be any more.
+    _keep_predictions(states / _KEPT, trained)
     calibration = trained.model.calibration
-    row = registry.register(
+    return registry.register(
         context.db,
         project_id=project_id,
         job_id=context.job.id,
@@ -114,13 +120,27 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int) ->
         summary=summarise(trained),
         activate=False,
     )
-    _store(
-        context,
-        row,
-        ((prediction.scored, prediction.role) for prediction in trained.predictions.values()),
-        _ids_by_hash(context.db, project_id=project_id),
+
+
+def _keep_predictions(path: Path, trained: Trained) -> None:
+    """Write a training run's own scores and maps to a file, from which they can be stored again and again."""
+    predicted = list(trained.predictions.values())
+    target = io.BytesIO()
+    np.savez(
+        target,
+        keys=np.array([p.scored.key for p in predicted]),
+        scores=np.array([p.scored.score for p in predicted], dtype=np.float64),
+        roles=np.array([p.role for p in predicted]),
+        cams=np.stack([p.scored.cam for p in predicted]),
     )
-    return row
+    write_atomically(path, target.getvalue())
+
+
+def _kept_predictions(path: Path) -> Iterator[tuple[Scored, str]]:
+    with np.load(path, allow_pickle=False) as kept:
+        columns = [kept[name] for name in ("keys", "scores", "cams", "roles")]
+    for key, score_, cam, role in zip(*columns, strict=True):
+        yield Scored(str(key), float(score_), cam), str(role)
 
 
 def summarise(trained: Trained) -> dict[str, Any]:
@@ -163,10 +183,8 @@ def score_missing(context: JobContext, row: registry.Model) -> int:
     context.progress("Scoring images", 0, len(todo))
     model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
     device = best_device()
-    unreadable: list[str] = []
 
     def on_error(key: str, error: ImageError) -> None:
-        unreadable.append(key)
         context.log.warning("Image %s cannot be read: %s", key, error)
 
     scored = score_files(
@@ -188,7 +206,7 @@ def inspect(context: JobContext) -> dict[str, Any]:
     """
     row = registry.get(context.db, model_id=int(context.job.payload["model_id"]))
     staging = Path(context.job.payload["staging"]).resolve()
-    if not staging.is_relative_to((context.db.data_dir / "staging").resolve()):
+    if (context.db.data_dir / "staging").resolve() not in staging.parents:
         raise SettingError("The uploaded files are not where uploads are kept", value=str(staging))
     context.progress("Loading the model", 0, 0, device=device_title(best_device()))
     model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
@@ -198,8 +216,7 @@ def inspect(context: JobContext) -> dict[str, Any]:
     names: dict[str, list[str]] = {}
     for done, item in enumerate(found.items, start=1):
         try:
-            data = item.path.read_bytes()
-            picture = decode(data, name=item.name)
+            picture = decode(item.path, name=item.name)
         except ImageError as error:
             rows.append(_result(item.name, error=str(error)))
         else:

@@ -165,6 +165,30 @@ def test_a_cancelled_training_leaves_no_model_and_a_resumed_one_goes_on(filled: 
     assert registry.of_job(filled, job_id=job_id) is not None
 
 
+def test_held_out_scores_survive_an_interruption_while_they_are_stored(
+    filled: Database, project: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.submit(filled, kind="train", project_id=project, payload=payload())
+    job = jobs.claim(filled, pid=1, process_created=1.0)
+    assert job is not None
+    monkeypatch.setattr(training_jobs, "_STORE", 5)
+    store = predictions.store
+
+    def power_cut(db: Database, *, model_id: int, rows: list[tuple[int, float, str]]) -> int:
+        if predictions.scored(db, model_id=model_id, limit=100):
+            raise KeyboardInterrupt
+        return store(db, model_id=model_id, rows=rows)
+
+    monkeypatch.setattr(predictions, "store", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        training_jobs.train(JobContext(filled, job))
+    monkeypatch.setattr(predictions, "store", store)
+    model_id = training_jobs.train(JobContext(filled, job))["model_id"]
+    assert len(registry.list_models(filled, project_id=project)) == 1
+    held_out = predictions.held_out(filled, model_id=model_id)
+    assert (held_out.n_good, held_out.n_bad) == (15, 9)
+
+
 def test_images_that_come_later_are_scored_by_a_job_of_their_own(
     filled: Database, project: int, surfaces: Path, tmp_path: Path
 ) -> None:
@@ -203,9 +227,15 @@ def test_an_inspection_gives_one_row_a_file_and_names_what_it_could_not_read(
 def test_an_inspection_reads_nothing_outside_the_uploads(filled: Database, project: int, surfaces: Path) -> None:
     do(filled, "train", project, payload())
     (model,) = registry.list_models(filled, project_id=project)
-    job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(surfaces)})
-    assert job.status == "failed"
+    uploads = filled.data_dir / "staging"
+    uploads.mkdir(exist_ok=True)
+    (uploads / "someone elses").touch()
+    for folder in (surfaces, uploads):
+        job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(folder)})
+        assert job.status == "failed"
+        assert "not where uploads are kept" in (job.error or "")
     assert (surfaces / "00.png").exists()
+    assert (uploads / "someone elses").exists()
 
 
 def test_a_model_whose_folder_is_gone_says_so(filled: Database, project: int) -> None:
