@@ -18,7 +18,7 @@ st.set_page_config(page_title="SSN Inspector", page_icon="🔎", layout="wide", 
 
 
 # Streamlit leaves wide margins; the pictures need the room.
-st.html("<style>[data-testid=stMainBlockContainer] { padding: 4.25rem 2.5rem 1.5rem; }</style>")
+st.html("<style>[data-testid=stMainBlockContainer] { padding: 2.5rem 2.5rem 1.5rem; }</style>")
 
 
 def _page(name: str, *, default: bool = False) -> st.Page:

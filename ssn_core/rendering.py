@@ -25,7 +25,6 @@ UInt8Array = NDArray[np.uint8]
 
 _ANCHORS = ("7201a8", "9c179e", "bd3786", "d8576b", "ed7953", "fb9f3a", "fdca26", "f0f921")
 _OPAQUE_FROM = 0.35  # share of the scale over which the colour fades in, so that no hard edge appears at `low`
-DISPLAY_SIGMA = 4.0  # px; the blur of the published figures (kernel 25)
 _KERNEL_RADIUS_IN_SIGMA = 3.0  # 12 px at sigma 4
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssn_core.errors import SsnError
+from ssn_core.rendering import to_display_size
 from storage import files
 from storage.db import Database
+from storage.registry import Model
 
 _log = logging.getLogger(__name__)
 _LARGEST = float(np.finfo(np.float16).max)
@@ -53,6 +55,21 @@ def load(db: Database, *, model_id: int, sha256: str) -> NDArray[np.float32] | N
         _log.warning("The anomaly map %s is not one of ours and is left out", path)
         return None
     return found.astype(np.float32)
+
+
+def as_shown(cam: NDArray[np.floating], model: Model) -> NDArray[np.float32]:
+    """The map as people see it, and as the model's colour scale was set: at the size of the network's input, blurred.
+
+    Args:
+        cam: (h, w) cells, CAM units.
+        model: whose map it is; its settings hold the size (H, W) and the blur in pixels.
+
+    Returns:
+        (H, W), CAM units.
+    """
+    settings = model.summary["settings"]
+    height, width = settings["image_size"]
+    return to_display_size(cam.astype(np.float32), (height, width), sigma=settings["map_sigma"])
 
 
 def _path(db: Database, model_id: int, sha256: str) -> Path:

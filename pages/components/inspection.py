@@ -20,13 +20,12 @@ from pages.components.job_progress import job_panel, start, status_word
 from pages.components.map_viewer import MapPicture, data_url, map_viewer
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, literal, moment, plain, prose
 from ssn_core import rendering
-from storage import archives, jobs, projects, registry
+from storage import archives, jobs, maps, projects, registry
 
 THUMBNAIL_EDGE = 96  # px
 VIEW_HEIGHT = 520  # px; the largest picture that still fits below the table at 1366x768
 MAX_ROWS = 100  # in the table with pictures; the CSV holds all
 MAX_VIEW_EDGE = 2048  # px of the longer side of the large picture
-MAP_EDGE = 768  # px of the map's longer side: it is smooth, so the browser may enlarge it further
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def _picture(row: Row, folder: Path, model: registry.Model) -> None:
         st.markdown(literal(row.name))
         st.warning(prose(row.error or "This file could not be inspected."), icon=":material/warning:")
         return
-    picture = viewer_picture(folder, row.sha256, row.name, model.scale_low, model.scale_high)
+    picture = viewer_picture(folder, row.sha256, row.name, model)
     if picture is None:
         st.caption("The picture of this inspection is no longer there.")
         return
@@ -187,13 +186,12 @@ def _picture(row: Row, folder: Path, model: registry.Model) -> None:
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
-def viewer_picture(folder: Path, sha256: str, name: str, low: float, high: float) -> MapPicture | None:
+def viewer_picture(folder: Path, sha256: str, name: str, _model: registry.Model) -> MapPicture | None:
     """An inspected image and its map for the map viewer; None if it is gone.
 
     Args:
         folder: where the job left `<sha256>.png` and `<sha256>.npy`.
-        low: of the model's fixed colour scale, in CAM units.
-        high: of the same scale.
+        _model: the job's model; not part of the cache's key, for the folder stands for it.
     """
     image_path, map_path = folder / f"{sha256}.png", folder / f"{sha256}.npy"
     if not image_path.exists():
@@ -207,30 +205,27 @@ def viewer_picture(folder: Path, sha256: str, name: str, low: float, high: float
     image.save(stream, "PNG")
     grey = None
     if map_path.exists():
-        anomaly_map = np.load(map_path, allow_pickle=False).astype(np.float32)
-        scale = min(1.0, MAP_EDGE / max(width, height))
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        shown = rendering.to_display_size(anomaly_map, size, sigma=rendering.DISPLAY_SIGMA)
-        grey = data_url(rendering.png_bytes(rendering.quantise(shown, low=low, high=high)))
+        shown = maps.as_shown(np.load(map_path, allow_pickle=False), _model)
+        steps = rendering.quantise(shown, low=_model.scale_low, high=_model.scale_high)
+        grey = data_url(rendering.png_bytes(steps))
     return MapPicture(name=plain(name), width=width, height=height, image=data_url(stream.getvalue()), map=grey)
 
 
 def _thumbnail_url(row: Row, folder: Path, model: registry.Model) -> str | None:
     if row.sha256 is None or row.error:
         return None
-    picture = overlay_png(folder, row.sha256, model.scale_low, model.scale_high, 0.5, THUMBNAIL_EDGE)
+    picture = overlay_png(folder, row.sha256, 0.5, THUMBNAIL_EDGE, model)
     return None if picture is None else "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)
-def overlay_png(folder: Path, sha256: str, low: float, high: float, opacity: float, edge: int) -> bytes | None:
+def overlay_png(folder: Path, sha256: str, opacity: float, edge: int, _model: registry.Model) -> bytes | None:
     """An inspected image with its heat-map as PNG, at most `edge` pixels high and twice as wide; None if it is gone.
 
     Args:
         folder: where the job left `<sha256>.png` and `<sha256>.npy`.
-        low: of the model's fixed colour scale, in CAM units.
-        high: of the same scale.
         opacity: 0 (image alone) to 1.
+        _model: the job's model; not part of the cache's key, for the folder stands for it.
     """
     image_path, map_path = folder / f"{sha256}.png", folder / f"{sha256}.npy"
     if not image_path.exists():
@@ -240,8 +235,8 @@ def overlay_png(folder: Path, sha256: str, low: float, high: float, opacity: flo
     image.thumbnail((2 * edge, edge))
     rgb = np.asarray(image)
     if map_path.exists() and opacity > 0:
-        anomaly_map = np.load(map_path, allow_pickle=False).astype(np.float32)
-        rgb = rendering.overlay(rgb, anomaly_map, low=low, high=high, opacity=opacity)
+        shown = maps.as_shown(np.load(map_path, allow_pickle=False), _model)
+        rgb = rendering.overlay(rgb, shown, low=_model.scale_low, high=_model.scale_high, opacity=opacity)
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "PNG")
     return buffer.getvalue()

@@ -47,6 +47,12 @@ def need_model(project: projects.Project, *, title: str) -> registry.Model:
     """
     left, right = st.columns([1, 1], vertical_alignment="center")
     left.title(title, anchor=False)
+    with right:
+        return choose_model(project)
+
+
+def choose_model(project: projects.Project) -> registry.Model:
+    """A select box of the project's models, the active one first; without any, ends the page with what to do."""
     models = registry.list_models(resources.database(), project_id=project.id)
     if not models:
         st.info("There is no model yet: this page shows what a trained model sees.", icon=":material/model_training:")
@@ -54,7 +60,7 @@ def need_model(project: projects.Project, *, title: str) -> registry.Model:
         st.stop()
     ordered = sorted(models, key=lambda model: (model.id != project.active_model_id, -model.id))
     by_id = {model.id: model for model in ordered}
-    chosen = right.selectbox(
+    chosen = st.selectbox(
         "Model",
         list(by_id),
         format_func=lambda model_id: model_title(by_id[model_id], active=model_id == project.active_model_id),

@@ -11,6 +11,7 @@ from pages.components import palette, resources, state
 from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start
 from pages.components.map_viewer import map_viewer, stored_picture
+from pages.components.project import choose_model
 from pages.components.text import count, literal, prose
 from pages.components.thumb_strip import Thumb, thumb_strip
 from storage import images, jobs, predictions, projects, registry
@@ -79,14 +80,24 @@ def _offer_scoring(model: registry.Model) -> None:
 
 
 @st.fragment
-def draw_review(model_id: int) -> None:
-    """The worklist; a fragment, so that going from image to image runs nothing else."""
+def draw_review(project: projects.Project) -> None:
+    """The page; a fragment, so that going from image to image runs nothing else.
+
+    It has no title: the navigation says where one is, and the picture needs the room.
+    """
     with show_errors():
-        _draw(registry.get(resources.database(), model_id=model_id))
+        show, order_by, which = st.columns([11, 4, 6], vertical_alignment="bottom")
+        with which:
+            model = choose_model(project)
+        with show:
+            filter_name = _filter()
+        with order_by:
+            order = _order()
+        draw_scoring(project, model)
+        _draw(model, filter_name, order)
 
 
-def _draw(model: registry.Model) -> None:
-    filter_name, order = _choices()
+def _draw(model: registry.Model, filter_name: str, order: str) -> None:
     listed = _worklist(model, filter_name, order)
     if not listed:
         all_well = filter_name in ("misses", "false_alarms")
@@ -130,9 +141,8 @@ def _draw(model: registry.Model) -> None:
         )
 
 
-def _choices() -> tuple[str, str]:
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    filter_name = left.segmented_control(
+def _filter() -> str:
+    chosen = st.segmented_control(
         "Show",
         list(FILTERS),
         format_func=FILTERS.__getitem__,
@@ -143,10 +153,13 @@ def _choices() -> tuple[str, str]:
         "rejects them (overkill). Unlabelled: no verdict yet.",
         label_visibility="collapsed",
     )
-    order = right.selectbox(
+    return chosen or "all"
+
+
+def _order() -> str:
+    return st.selectbox(
         "Order", list(ORDERS), format_func=ORDERS.__getitem__, key=state.Key.REVIEW_ORDER, label_visibility="collapsed"
     )
-    return filter_name or "all", order
 
 
 def _worklist(model: registry.Model, filter_name: str, order: str) -> Sequence[state.ReviewEntry]:

@@ -32,7 +32,6 @@ log = logging.getLogger("ssn.routes")
 MAX_BODY = 1_000_000  # bytes; 200 verdicts take some 40,000
 MAX_IDS = 500
 MAX_NUMBER = 2**31  # rows are numbered below it
-MAP_EDGE = 768  # px; a map is smooth, so the browser may enlarge it further
 PICTURE_HEADERS = {
     "Cache-Control": "private, max-age=31536000, immutable",  # an image's number never means another picture
     "X-Content-Type-Options": "nosniff",
@@ -110,7 +109,10 @@ def full_image(request: Request, project_id: int) -> Response:
 
 @_get
 def anomaly_map(request: Request, project_id: int) -> Response:
-    """The model's anomaly map as a grey PNG in display size: 0 = low end, 255 = high end of the model's one scale."""
+    """The model's anomaly map as a grey PNG: 0 = low end, 255 = high end of the model's one scale.
+
+    It has the size of the network's input; the browser stretches it over the photo.
+    """
     image = _image(project_id, request.path_params["image_id"])
     model_id = request.path_params["model_id"]
     model = registry.get(resources.database(), model_id=model_id) if model_id < MAX_NUMBER else None
@@ -119,8 +121,8 @@ def anomaly_map(request: Request, project_id: int) -> Response:
     found = maps.load(resources.database(), model_id=model.id, sha256=image.sha256)
     if found is None:
         raise RefusedError(404, "There is no map of this image yet")
-    shown = rendering.to_display_size(found, _map_size(image.height, image.width), sigma=rendering.DISPLAY_SIGMA)
-    png = rendering.png_bytes(rendering.quantise(shown, low=model.scale_low, high=model.scale_high))
+    grey = rendering.quantise(maps.as_shown(found, model), low=model.scale_low, high=model.scale_high)
+    png = rendering.png_bytes(grey)
     return Response(png, media_type="image/png", headers=PICTURE_HEADERS)
 
 
@@ -242,11 +244,6 @@ def _event(item: object) -> labels.LabelEvent:
 def _ids(values: list[Any]) -> list[int]:
     texts = [str(value) for value in values[:MAX_IDS] if not isinstance(value, bool)]
     return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 10]
-
-
-def _map_size(height: int, width: int) -> tuple[int, int]:
-    scale = min(1.0, MAP_EDGE / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _json(content: dict[str, Any]) -> JSONResponse:

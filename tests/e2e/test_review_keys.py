@@ -36,7 +36,7 @@ def seed_model(server: AppServer, n: int) -> None:
         suggested_threshold=0.0,
         scale_low=0.0,
         scale_high=1.0,
-        summary={},
+        summary={"settings": {"image_size": [64, 96], "map_sigma": 4.0}},
     )
     found = images.get_many(db, image_ids=images.ids(db, project_id=project_id))
     predictions.store(db, model_id=model.id, rows=[(i.id, float(n - k), "unseen") for k, i in enumerate(found)])

@@ -115,7 +115,13 @@ def add_model(
         suggested_threshold=threshold,
         scale_low=0.0,
         scale_high=1.0,
-        summary={"image": {"i_auroc": 0.9, "ap_det": 0.8}, "pixel": pixel, "n_held_out_good": 3, "n_held_out_bad": 2},
+        summary={
+            "image": {"i_auroc": 0.9, "ap_det": 0.8},
+            "pixel": pixel,
+            "n_held_out_good": 3,
+            "n_held_out_bad": 2,
+            "settings": {"image_size": [64, 96], "map_sigma": 4.0},
+        },
     )
     predictions.store(db, model_id=model.id, rows=scores)
     return model

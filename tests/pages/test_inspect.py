@@ -106,12 +106,12 @@ def test_a_picture_that_is_gone_is_said_to_be_gone(
     assert "no longer there" in texts(open_page("inspect"))
 
 
-def test_an_overlay_leaves_the_picture_alone_where_the_map_is_dark(tmp_path: Path) -> None:
+def test_an_overlay_leaves_the_picture_alone_where_the_map_is_dark(tmp_path: Path, model: registry.Model) -> None:
     (tmp_path / "x.png").write_bytes(png(3))
     np.save(tmp_path / "x.npy", np.full((3, 2), -5.0, np.float32))
     inspection.overlay_png.clear()
-    plain = inspection.overlay_png(tmp_path, "x", 0.0, 1.0, 0.0, 64)
-    assert inspection.overlay_png(tmp_path, "x", 0.0, 1.0, 0.6, 64) == plain
+    plain = inspection.overlay_png(tmp_path, "x", 0.0, 64, model)
+    assert inspection.overlay_png(tmp_path, "x", 0.6, 64, model) == plain
     np.save(tmp_path / "x.npy", np.full((3, 2), 5.0, np.float32))
     inspection.overlay_png.clear()
-    assert inspection.overlay_png(tmp_path, "x", 0.0, 1.0, 0.6, 64) != plain
+    assert inspection.overlay_png(tmp_path, "x", 0.6, 64, model) != plain

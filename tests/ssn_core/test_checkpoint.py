@@ -17,6 +17,8 @@ from ssn_core.errors import ModelFolderError
 from ssn_core.model import CamNet
 from ssn_core.recipes import get_recipe
 
+CALIBRATION = {"threshold": 0.25, "scale_low": -1.0, "scale_high": 2.0, "source": "test", "n_good": 5, "n_bad": 3}
+
 
 @pytest.fixture
 def model() -> Model:
@@ -28,7 +30,11 @@ def model() -> Model:
         backbone_weights="random",
         calibration=Calibration(0.25, -1.0, 2.0, "out_of_fold", n_good=5, n_bad=3),
         data=[{"sha256": "ab", "label": "bad", "group": "ab", "role": "out_of_fold"}],
-        figures={"held_out": "out_of_fold", "ap_det": 0.9, "aupro": None},
+        figures={
+            "held_out": "out_of_fold",
+            **{"i_auroc": 1.0, "ap_det": 0.9, "p_auroc": None, "ap_loc": None, "aupro": None},
+            **{"n_good": 5, "n_bad": 3, "n_masks": 0},
+        },
     )
 
 
@@ -87,14 +93,31 @@ def test_a_damaged_card_is_refused(tmp_path: Path, content: str) -> None:
         {"recipe": "padim"},
         {"calibration": {"threshold": 1}},
         {"backbone": {}},
+        {"backbone": {"weights": "random", "sha256": 7}},
+        {"backbone": {"weights": "luck", "sha256": "0" * 64}},
+        {"backbone": "resnet18"},
         {"data": None},
+        {"data": "abc"},
+        {"data": [{"sha256": "ab", "role": "train"}]},
+        {"figures": [1]},
+        {"figures": "abc"},
+        {"recipe": ["cam"]},
+        {"settings": [["seed"]]},
+        {"settings": {"backbone": "resnet18", "image_size": 64}},
+        {"settings": {"backbone": "resnet18", "image_size": [10**9, 10**9]}},
+        {"settings": {"backbone": "resnet18", "image_size": [64, 64], "head_width": 10**12}},
+        {"calibration": CALIBRATION | {"threshold": "high"}},
+        {"calibration": CALIBRATION | {"scale_low": float("nan")}},
+        {"calibration": CALIBRATION | {"n_bad": True}},
+        {"calibration": CALIBRATION | {"more": 1}},
     ],
 )
 def test_a_card_that_describes_something_else_is_refused(model: Model, tmp_path: Path, changes: dict[str, Any]) -> None:
     save_model(model, tmp_path / "m")
     edit(tmp_path / "m", **changes)
-    with pytest.raises(ModelFolderError):
+    with pytest.raises(ModelFolderError) as caught:
         load_model(tmp_path / "m")
+    assert len(str(caught.value)) < 1000
 
 
 def test_weights_of_another_shape_or_name_are_refused(model: Model, tmp_path: Path) -> None:

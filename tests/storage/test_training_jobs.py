@@ -246,3 +246,17 @@ def test_a_model_whose_folder_is_gone_says_so(filled: Database, project: int) ->
     job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(staging)})
     assert job.status == "failed"
     assert "gone" in (job.error or "")
+
+
+def test_maps_are_shown_as_the_colour_scale_was_set(filled: Database, project: int) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    peaks = []
+    for one in predictions.scored(filled, model_id=model.id, filter="good", limit=100):
+        cam = maps.load(filled, model_id=model.id, sha256=one.image.sha256)
+        assert cam is not None
+        shown = maps.as_shown(cam, model)
+        assert shown.shape == (64, 64)
+        peaks.append(float(shown.max()))
+    dark = np.mean(np.asarray(peaks) <= model.scale_low + 1e-3)
+    assert dark >= 0.9  # 95 of 100 good parts show no colour, and 15 of them are counted here
