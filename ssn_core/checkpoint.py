@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import shutil
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors
 import safetensors.torch
@@ -32,6 +33,34 @@ from ssn_core.recipes import Recipe, get_recipe
 
 SCHEMA_VERSION = 1
 _WEIGHTS, _CARD = "weights.safetensors", "model.json"
+_OTHER_VERSION = "Open it with the version that wrote it, or train the model again"
+_NUMBER, _FIGURE = (int, float), (int, float, type(None))  # None = "n/a"
+_CARD_SHAPE: dict[str, Any] = {
+    "created": str,
+    "recipe": str,
+    "settings": {"backbone": str, "image_size": [int]},
+    "backbone": {"weights": str, "sha256": str},
+    "calibration": {
+        "threshold": _NUMBER,
+        "scale_low": _NUMBER,
+        "scale_high": _NUMBER,
+        "source": str,
+        "n_good": int,
+        "n_bad": int,
+    },
+    "figures": {
+        "held_out": str,
+        "n_good": int,
+        "n_bad": int,
+        "n_masks": int,
+        "i_auroc": _FIGURE,
+        "ap_det": _FIGURE,
+        "p_auroc": _FIGURE,
+        "ap_loc": _FIGURE,
+        "aupro": _FIGURE,
+    },
+    "data": [{"sha256": str, "label": str, "group": str, "role": str}],
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +127,7 @@ def _card(model: Model) -> dict[str, Any]:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """model.json of a model folder, checked for its schema version.
+    """model.json of a model folder, checked for its schema version and the types of everything in it.
 
     Raises:
         ModelFolderError: not a model folder, damaged, or of another version.
@@ -118,9 +147,35 @@ def read_card(folder: Path) -> dict[str, Any]:
             "model.json is of another version",
             value=found,
             expected=f"schema_version {SCHEMA_VERSION}",
-            action="Open it with the version that wrote it, or train the model again",
+            action=_OTHER_VERSION,
+        )
+    wrong = _first_mismatch(card, _CARD_SHAPE, "")
+    if wrong:
+        raise ModelFolderError(
+            "model.json does not describe a model of this version", value=wrong, action=_OTHER_VERSION
         )
     return card
+
+
+def _first_mismatch(value: Any, shape: Any, place: str) -> str | None:
+    """Where a JSON value departs from a shape: types, and dicts and one-element lists of shapes. None if nowhere."""
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return f"{place.rstrip('.')} is no object"
+        missing = [key for key in shape if key not in value]
+        if missing:
+            return f"{place}{missing[0]} is missing"
+        found = (_first_mismatch(value[key], inner, f"{place}{key}.") for key, inner in shape.items())
+        return next(filter(None, found), None)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{place.rstrip('.')} is no list"
+        found = (_first_mismatch(entry, shape[0], f"{place}{number}.") for number, entry in enumerate(value))
+        return next(filter(None, found), None)
+    fits = isinstance(value, shape) and not isinstance(value, bool)
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        return f"{place.rstrip('.')} is {value!r:.40}"
+    return None
 
 
 def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model, Backbone]:
@@ -134,15 +189,14 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
     try:
         recipe = get_recipe(card["recipe"]).with_settings(card["settings"])
         calibration = Calibration(**card["calibration"])
-        source: WeightsSource = card["backbone"]["weights"]
-        expected_hash: str = card["backbone"]["sha256"]
-        data, figures = list(card["data"]), dict(card["figures"])
-    except (KeyError, TypeError, SsnError) as error:
+    except (TypeError, SsnError) as error:
         raise ModelFolderError(
-            "model.json does not describe a model of this version",
-            value=str(error),
-            action="Open it with the version that wrote it, or train the model again",
+            "model.json does not describe a model of this version", value=str(error), action=_OTHER_VERSION
         ) from error
+    source: WeightsSource = card["backbone"]["weights"]
+    if source not in get_args(WeightsSource):
+        raise ModelFolderError("The model's backbone weights are unknown", value=source, action=_OTHER_VERSION)
+    expected_hash: str = card["backbone"]["sha256"]
     net = CamNet(recipe)
     _load_strictly(net, _read_tensors(folder / _WEIGHTS), folder)
     backbone = load_backbone(recipe.backbone, weights=source, weights_dir=weights_dir, padding=recipe.padding)
@@ -153,7 +207,7 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
             expected=f"{recipe.backbone} with SHA-256 {expected_hash[:16]}...",
             action="Put those weights where SSN_WEIGHTS_DIR points, or train the model again",
         )
-    return Model(recipe, net.eval(), expected_hash, source, calibration, data, figures), backbone
+    return Model(recipe, net.eval(), expected_hash, source, calibration, card["data"], card["figures"]), backbone
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

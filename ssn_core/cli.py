@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except SsnError as error:
         _messages.print(f"Error: {error}", style="bold red", soft_wrap=True)
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written to: nothing a traceback explains better
+        where = f": {error.filename!r}" if error.filename else ""
+        _messages.print(f"Error: {error.strerror or error}{where}", style="bold red", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         _messages.print("Stopped.")
@@ -208,6 +213,7 @@ def _train(options: argparse.Namespace) -> None:
     from ssn_core.pipeline import train_model
 
     backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
+    options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours of work
     with _bars() as reporter, _cache_root(options) as cache:
         images = assign_parts(_load_labelled(options, reporter))
         trained = train_model(
@@ -235,6 +241,8 @@ def _predict(options: argparse.Namespace) -> None:
     model, backbone = load_model(options.model)
     calibration = model.calibration
     threshold = calibration.threshold if options.threshold is None else options.threshold
+    if not math.isfinite(threshold):
+        raise SettingError("--threshold is not usable", value=threshold, expected="a finite number")
     device = best_device()
     errors: dict[str, str] = {}
     rows: dict[str, tuple[float, str]] = {}
@@ -311,6 +319,7 @@ def _crossval(options: argparse.Namespace) -> None:
     from ssn_core.inference import best_device
 
     backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
+    options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours of work
     with _bars() as reporter, _cache_root(options) as cache:
         images = _load_labelled(options, reporter, fold_column=options.fold_column)
         report = cross_validate(

@@ -14,11 +14,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ssn_core.backbone import Backbone, WeightsSource
+from ssn_core.backbone import WeightsSource
 from ssn_core.calibration import Calibration, calibrate, map_peaks
 from ssn_core.checkpoint import Model
 from ssn_core.dataset import LabelledImage, check_labels, deal_folds
@@ -166,8 +165,8 @@ def train_model(
             role = (image.part or "train") if fixed else "out_of_fold"
             predictions[image.key] = Prediction(scored[image.key], role)
     held_out, source = ("test", "calibration") if fixed else ("out_of_fold", "out_of_fold")
-    calibration = _calibrate(recipe, images, predictions, source)
     reporter.progress("Measuring", 0, 0)
+    calibration = _calibrate(recipe, images, predictions, source)
     figures = _measure_role(recipe, images, predictions, held_out)
     model = Model(
         recipe=recipe,
@@ -223,18 +222,3 @@ def _measure_role(
     used = _with_role(images, predictions, role)
     scored = {image.key: predictions[image.key].scored for image in used}
     return measure(used, scored, size=recipe.image_size, sigma=recipe.map_sigma)
-
-
-def load_taps(root: Path, backbone: Backbone, recipe: Recipe) -> TapCache:
-    """The cache of a backbone's taps at the recipe's image size."""
-    return TapCache(root, backbone, recipe.image_size)
-
-
-def summary(trained: Trained) -> dict[str, Any]:
-    """Counts and figures of a training run as plain values."""
-    roles = [entry["role"] for entry in trained.model.data]
-    return {
-        **trained.model.figures,
-        "calibration": dataclasses.asdict(trained.model.calibration),
-        "roles": {role: roles.count(role) for role in sorted(set(roles))},
-    }

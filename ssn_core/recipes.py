@@ -79,7 +79,7 @@ class Recipe:
                     "This setting does not exist", value=key, expected="one of " + ", ".join(sorted(known))
                 )
         changed = dict(settings)
-        if "image_size" in changed:
+        if isinstance(changed.get("image_size"), list):  # as JSON has it
             changed["image_size"] = tuple(changed["image_size"])
         recipe = dataclasses.replace(self, **changed)
         recipe.check()
@@ -98,7 +98,7 @@ class Recipe:
         for name in ("standardise", "flip_good"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingError(f"{name} is out of range", value=getattr(self, name), expected="true or false")
-        if len(self.image_size) != 2:
+        if not isinstance(self.image_size, tuple) or len(self.image_size) != 2:
             raise SettingError("image_size has two numbers", value=self.image_size, expected="height and width")
         for side in self.image_size:
             # 64 leaves 4 cells at stride 16; above 2048 a training batch no longer fits ordinary memory.
@@ -128,7 +128,8 @@ class Recipe:
             ("map_sigma", 0.0, 64.0, False),
         ):
             number = getattr(self, name)
-            valid = isinstance(number, int | float) and least <= number <= most and not (open_low and number == least)
+            real = isinstance(number, int | float) and not isinstance(number, bool)
+            valid = real and least <= number <= most and not (open_low and number == least)
             if not valid:
                 bounds = f"a number {'above' if open_low else 'from'} {least:g} to {most:g}"
                 raise SettingError(f"{name} is out of range", value=number, expected=bounds)

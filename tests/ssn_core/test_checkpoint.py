@@ -32,8 +32,12 @@ def model() -> Model:
         data=[{"sha256": "ab", "label": "bad", "group": "ab", "role": "out_of_fold"}],
         figures={
             "held_out": "out_of_fold",
-            **{"i_auroc": 1.0, "ap_det": 0.9, "p_auroc": None, "ap_loc": None, "aupro": None},
-            **{"n_good": 5, "n_bad": 3, "n_masks": 0},
+            "n_good": 5,
+            "n_bad": 3,
+            "n_masks": 0,
+            "i_auroc": 1.0,
+            "ap_det": 0.9,
+            **dict.fromkeys(("p_auroc", "ap_loc", "aupro")),
         },
     )
 

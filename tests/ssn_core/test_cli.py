@@ -108,6 +108,30 @@ def test_settings_that_do_not_exist_are_refused_by_name(
     assert not (tmp_path / "m").exists()
 
 
+def test_what_the_disk_refuses_is_explained_before_the_work(
+    surfaces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for command, out in (("train", "m"), ("crossval", "r.json")):
+        assert main([command, str(surfaces), *QUICK, "--out", str(tmp_path / "file" / "sub" / out)]) == 1
+        said = capsys.readouterr().err
+        assert str(tmp_path / "file") in said.replace("\n", "")
+        assert "Training" not in said
+
+
+def test_a_damaged_model_card_is_explained(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = json.loads((model / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(card | {"data": ["x"]}))
+    assert main(["info", str(tmp_path)]) == 1
+    assert "data.0 is no object" in capsys.readouterr().err
+
+
+def test_a_threshold_that_is_no_number_is_refused(model: Path, surfaces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    assert main(["predict", str(model), str(surfaces), "--out", str(out), "--threshold", "nan"]) == 1
+    assert not out.exists()
+
+
 def test_an_unknown_option_is_a_usage_error(surfaces: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["train", str(surfaces), "--out", str(tmp_path / "m"), "--fast"])
