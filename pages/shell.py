@@ -17,8 +17,11 @@ VIEWS = Path(__file__).resolve().parent / "views"
 st.set_page_config(page_title="SSN Inspector", page_icon="🔎", layout="wide", initial_sidebar_state="expanded")
 
 
-# Streamlit leaves wide margins; the pictures need the room.
-st.html("<style>[data-testid=stMainBlockContainer] { padding: 2.5rem 2.5rem 1.5rem; }</style>")
+# Streamlit leaves wide margins and a tall, empty header; the pictures need the room.
+st.html("""<style>
+[data-testid=stHeader] { height: 2.5rem; min-height: 2.5rem; }
+[data-testid=stMainBlockContainer] { padding: 2.75rem 2.5rem 1.5rem; }
+</style>""")
 
 
 def _page(name: str, *, default: bool = False) -> st.Page:

@@ -86,7 +86,7 @@ def draw_review(project: projects.Project) -> None:
     It has no title: the navigation says where one is, and the picture needs the room.
     """
     with show_errors():
-        show, order_by, which = st.columns([11, 4, 6], vertical_alignment="bottom")
+        show, order_by, which = st.columns([13, 5, 6], vertical_alignment="bottom")
         with which:
             model = choose_model(project)
         with show:
