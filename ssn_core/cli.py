@@ -147,7 +147,12 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _recipe(options: argparse.Namespace) -> Recipe:
+def recipe_from(options: argparse.Namespace) -> Recipe:
+    """The recipe that the options `recipe`, `settings`, `backbone`, `image_size`, `epochs` and `seed` describe.
+
+    Raises:
+        SettingError: a recipe or setting that does not exist, or a value out of range.
+    """
     settings: dict[str, Any] = {}
     for entry in options.settings:
         name, equals, text = entry.partition("=")
@@ -201,7 +206,7 @@ def _cache_root(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    recipe = _recipe(options)
+    recipe = recipe_from(options)
     if options.out.exists():
         raise SettingError("--out exists already", value=str(options.out), expected="a folder that does not exist yet")
 
@@ -309,7 +314,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _crossval(options: argparse.Namespace) -> None:
-    recipe = _recipe(options)
+    recipe = recipe_from(options)
     for q in options.choose_q:
         recipe.with_settings({"pooling_fraction": q})  # refuses a value out of range before hours of work
 

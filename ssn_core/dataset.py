@@ -42,13 +42,17 @@ class LabelledImage:
     mask: Path | None = None
 
     def load_mask(self, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """The mask at `size` = (H, W), bool; where there is none, all False for a good image and None for a bad one.
+        """The mask at `size` = (H, W), bool: all False for a good image, None for a bad one without a mask.
+
+        The label has the last word: a mask of an image that a person calls good marks nothing.
 
         Raises:
             ImageError: the mask cannot be read.
         """
+        if self.bad is False:
+            return np.zeros(size, dtype=bool)
         if self.mask is None:
-            return None if self.bad else np.zeros(size, dtype=bool)
+            return None
         mask = Image.fromarray(decode_mask(self.mask, size=None)).resize(size[::-1], Image.Resampling.NEAREST)
         return np.asarray(mask, dtype=bool)
 

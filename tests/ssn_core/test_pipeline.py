@@ -279,3 +279,14 @@ def test_a_group_in_two_folds_is_refused() -> None:
     images = [dataclasses.replace(image(i, bad=i < 2, group="same"), fold=str(i)) for i in range(4)]
     with pytest.raises(LayoutError, match="two folds"):
         assign_folds(images, from_data=True)
+
+
+def test_a_mask_of_an_image_that_a_person_calls_good_marks_nothing(labelled: list[LabelledImage]) -> None:
+    bad = next(i for i in labelled if i.bad)
+    marked = bad.load_mask((64, 64))
+    assert marked is not None
+    assert marked.any()
+    corrected = dataclasses.replace(bad, bad=False).load_mask((64, 64))
+    assert corrected is not None
+    assert not corrected.any()
+    assert dataclasses.replace(bad, mask=None).load_mask((64, 64)) is None
