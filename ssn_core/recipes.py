@@ -44,7 +44,7 @@ class Recipe:
     # from random numbers: channels differ a hundredfold in scale, and a short training cannot undo that.
     standardise: bool = True
     feature_scale: int = 1  # cells per layer2 cell and axis; the papers use 2, at four times the work
-    pooling_fraction: float = 0.02  # q: share of CAM cells, highest first, whose mean is the score; 1 is GAP
+    pooling_fraction: float = 0.01  # q: share of CAM cells, highest first, whose mean is the score; 1 is GAP
     head_width: int = 128  # channels between the 5x5 convolution and the CAM
 
     noise_std: float = 0.015  # of the Gaussian feature noise, per element
