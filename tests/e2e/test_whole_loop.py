@@ -114,8 +114,14 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
     go("Label")
     expect(page.locator(".ssn-board")).to_have_attribute("data-ready", "true")
     expect(page.locator(".tile").first).to_be_visible()
+    board = page.locator(".ssn-board")
+    first = board.get_attribute("data-current")
+    page.keyboard.press("ArrowRight")  # straight after the navigation, without a click into the board
+    expect(board).not_to_have_attribute("data-current", first or "")
     page.keyboard.press("Home")
+    expect(board).to_have_attribute("data-current", first or "")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="One image")).to_have_attribute("aria-pressed", "true")
     for number in range(IMAGES):
         page.keyboard.press("b" if number in SCRATCHED else "g")
     page.wait_for_function("() => globalThis[Symbol.for('ssn.label-queue.1')]?.unsaved === 0")

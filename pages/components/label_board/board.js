@@ -51,6 +51,8 @@ class Board extends BoardView {
     this.build();
     if (!this.listening) {
       this.listening = true;
+      // Whoever came by the navigation still has its link in focus, and the link would swallow arrows and Enter.
+      if (document.activeElement?.closest?.("[data-testid=stSidebarNav]")) document.activeElement.blur();
       document.addEventListener("keydown", this.onKey, true);
       queue.watchers.add(this.watch);
       this.unsubscribe = queue.subscribe(() => this.paint());
