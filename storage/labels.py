@@ -135,9 +135,14 @@ def _is_numbered(event: LabelEvent) -> bool:
     return (
         isinstance(event.client, str)
         and 1 <= len(event.client) <= MAX_CLIENT_LENGTH
-        and "\0" not in event.client
+        and _is_storable(event.client)
         and _is_count(event.seq)
     )
+
+
+def _is_storable(text: str) -> bool:
+    """No NUL, which PostgreSQL refuses, and no lone surrogate, which has no UTF-8."""
+    return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _is_count(value: object) -> bool:
@@ -155,16 +160,22 @@ def _unusable(event: LabelEvent) -> str | None:
     if event.origin not in ORIGINS:
         return f"Unknown origin {str(event.origin)[:40]!r}; expected one of {', '.join(ORIGINS)}"
     inspector = event.inspector
-    if not isinstance(inspector, str) or not 1 <= len(inspector.strip()) <= MAX_INSPECTOR_LENGTH or "\0" in inspector:
+    if not isinstance(inspector, str) or not 1 <= len(inspector.strip()) <= MAX_INSPECTOR_LENGTH:
         return f"The inspector's name must have 1 to {MAX_INSPECTOR_LENGTH} characters"
+    if not _is_storable(inspector):
+        return "The inspector's name holds characters that cannot be stored"
     return None
 
 
 def _seconds(value: object) -> float | None:
     """A time that makes sense, or None: a wrong clock is no reason to lose a verdict."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
-        return float(value)
-    return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:  # JSON knows whole numbers of any length
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _lock_images(session: Session, project_id: int, image_ids: set[int]) -> set[int]:

@@ -229,6 +229,8 @@ def _event(item: object) -> labels.LabelEvent:
     """One event as it arrived; labels.record checks its values and refuses one alone."""
     if not isinstance(item, dict) or not isinstance(item.get("client"), str) or not isinstance(item.get("seq"), int):
         raise RefusedError(400, "Expected events with a client and a sequence number")
+    if not item["client"].isascii():  # it comes back in the answer, which half a sign could not be part of
+        raise RefusedError(400, "Expected clients of ASCII letters and digits")
     return labels.LabelEvent(
         client=item["client"],
         seq=item["seq"],

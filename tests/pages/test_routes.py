@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,17 @@ def test_a_verdict_that_can_never_be_stored_is_refused_alone_and_does_not_block_
     assert [(client, seq) for client, seq, _reason in answer["rejected"]] == [("tab-1", 1)]
     assert answer["acks"] == {"tab-1": 2}
     assert images.get(site.db, image_id=site.ids[1]).label == "good"
+
+
+def test_half_a_sign_gets_an_answer(site: Site) -> None:
+    def send(**changes: Any) -> Any:
+        body = json.dumps({"token": site.token, "events": [site.event(1, **changes), site.event(2, site.ids[1])]})
+        return site.client.post("/ssn/labels", content=body, headers={"Content-Type": "application/json"})
+
+    refused = send(inspector="Ada \ud83d").json()["rejected"]
+    assert [(client, seq) for client, seq, _reason in refused] == [("tab-1", 1)]
+    assert images.get(site.db, image_id=site.ids[1]).label == "good"
+    assert send(client="tab \ud83d").status_code == 400
 
 
 def test_an_image_of_another_project_cannot_be_labelled_or_seen(site: Site) -> None:

@@ -87,6 +87,7 @@ def test_taking_back_is_an_event_too(db: Database, project: int, add_images: Add
         ({"inspector": "  "}, "1 to 100 characters"),
         ({"inspector": "x" * 101}, "1 to 100 characters"),
         ({"inspector": None}, "1 to 100 characters"),
+        ({"inspector": "half a sign \ud83d"}, "cannot be stored"),
     ],
 )
 def test_a_bad_event_is_acknowledged_and_reported_and_the_others_go_on(
@@ -132,7 +133,7 @@ def test_a_number_used_for_two_different_things_is_reported_not_swallowed(
     assert "has this number already" in later.rejected[0][2]
 
 
-@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), "soon"])
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), 10**400, "soon"])
 def test_a_senseless_time_does_not_cost_the_verdict(
     db: Database, project: int, add_images: AddImages, seconds: Any
 ) -> None:
