@@ -97,17 +97,23 @@ class AppServer:
         """A project with n generated, unlabelled images; returns its number."""
         db = connect(Settings(data_dir=self.data_dir, database_url="", weights_dir=None))
         project = projects.create(db, name=name)
+        db.engine.dispose()
+        self.add_images(project.id, range(n))
+        return project.id
+
+    def add_images(self, project_id: int, numbers: range) -> None:
+        """More generated, unlabelled images for a project."""
+        db = connect(Settings(data_dir=self.data_dir, database_url="", weights_dir=None))
         with db.write() as session:
-            for index in range(n):
-                stored = files.put_image(db.data_dir, data=_png(project.id, index), extension=".png")
+            for index in numbers:
+                stored = files.put_image(db.data_dir, data=_png(project_id, index), extension=".png")
                 session.add(
                     ImageRow(
-                        project_id=project.id, sha256=stored.sha256, name=f"part-{index:04d}.png", extension=".png",
+                        project_id=project_id, sha256=stored.sha256, name=f"part-{index:04d}.png", extension=".png",
                         width=96, height=64, n_bytes=stored.n_bytes, group_key=stored.sha256, part="train",
                     )
                 )  # fmt: skip
         db.engine.dispose()
-        return project.id
 
     def _answers(self) -> bool:
         try:

@@ -191,6 +191,48 @@ def test_undo_walks_back_through_this_sessions_verdicts(
     ]  # fmt: skip
 
 
+def test_undo_leaves_alone_what_a_colleague_has_said_since(
+    app_server: AppServer, context: BrowserContext, page: Page
+) -> None:
+    app_server.seed(3)
+    sign_in(context, app_server, "Ada")
+    open_board(page, app_server)
+    page.keyboard.press("g")
+    page.keyboard.press("g")
+    wait_until_saved(page)
+    browser = context.browser
+    assert browser is not None
+    second = browser.new_context()
+    sign_in(second, app_server, "Bob")
+    other = second.new_page()
+    open_board(other, app_server)
+    other.keyboard.press("ArrowRight")
+    other.keyboard.press("b")
+    wait_until_saved(other)
+    second.close()
+    expect(page.locator(".grid .tile").nth(1)).to_have_attribute("data-label", "bad", timeout=10_000)
+    page.keyboard.press("z")
+    expect(page.locator(".message")).to_contain_text("Not undone: somebody else has changed part-0001.png to bad")
+    page.keyboard.press("z")  # the one before is still the inspector's own
+    expect(page.locator(".message")).to_contain_text("Undone: part-0000.png is not labelled again")
+    wait_until_saved(page)
+    assert labels(app_server) == [None, "bad", None]
+
+
+def test_the_board_shows_images_that_came_in_while_another_page_was_open(
+    app_server: AppServer, context: BrowserContext, page: Page
+) -> None:
+    project = app_server.seed(3)
+    sign_in(context, app_server, "Ada")
+    open_board(page, app_server)
+    page.get_by_role("link", name="Home").click()
+    expect(page.get_by_text("Next in Brackets")).to_be_visible()
+    app_server.add_images(project, range(3, 8))
+    page.wait_for_timeout(2000)  # longer than a remount may take: the board has let go of its element
+    page.get_by_role("link", name="Label").first.click()
+    expect(page.locator(".grid .tile")).to_have_count(8)
+
+
 def test_keys_after_the_last_image_label_nothing(app_server: AppServer, context: BrowserContext, page: Page) -> None:
     app_server.seed(3)
     sign_in(context, app_server, "Ada")

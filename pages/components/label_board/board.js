@@ -49,6 +49,7 @@ class Board extends BoardView {
     if (this.root === root) return this.paint();
     this.root = root;
     this.build();
+    const returns = !this.listening; // from another page, where images may have come in
     if (!this.listening) {
       this.listening = true;
       // Whoever came by the navigation still has its link in focus, and the link would swallow arrows and Enter.
@@ -63,7 +64,10 @@ class Board extends BoardView {
     this.onResize ??= () => this.layout();
     addEventListener("resize", this.onResize);
     if (this.ids === null) this.load(this.startFilter());
-    else this.layout(true);
+    else {
+      this.layout(true);
+      if (returns) this.load(this.filter);
+    }
     for (const event of this.held.splice(0)) if (performance.now() - event.at < REMOUNT_MS) this.key(event);
   }
 
@@ -217,8 +221,11 @@ class Board extends BoardView {
   undo() {
     if (!this.ids) return;
     const step = queue.undo(this.project, this.view === "single" ? "single" : "board");
-    const word = step && this.data.palette[step.was ?? "none"].word.toLowerCase();
-    this.message = step ? `Undone: ${step.name || "the image"} is ${word} again` : "Nothing to undo";
+    const word = step && this.data.palette[(step.overruled ? step.now : step.was) ?? "none"].word.toLowerCase();
+    const name = step?.name || "the image";
+    if (!step) this.message = "Nothing to undo";
+    else if (step.overruled) this.message = `Not undone: somebody else has changed ${name} to ${word} since`;
+    else this.message = `Undone: ${name} is ${word} again`;
     const at = step ? this.ids.indexOf(step.image) : -1;
     this.move(at >= 0 ? at : this.current, { keepMessage: true, past: true });
   }

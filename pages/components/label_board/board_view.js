@@ -3,6 +3,8 @@
 const GAP = 8; // px between tiles
 const EDGE_ROOM = 5; // px around the board, for the frame of the current tile
 const FILTERS = ["all", "none", "good", "bad", "unsure"];
+const LEAST = 16; // px: a picture of 20,000 x 10 pixels would be a line that nobody sees; it is stretched to a band
+const BOTTOM = 26; // px below the board, of the page's own margin
 const EDGE = { min: 90, max: 420, start: 170 }; // px: the side of a square tile of the same area
 const VERDICT_KEYS = { g: "good", b: "bad", u: "unsure" };
 const HELP = [
@@ -137,7 +139,7 @@ class BoardView {
     const around = this.root.getBoundingClientRect().height - p.stage.getBoundingClientRect().height;
     const scroller = this.root.getRootNode().host?.closest("[data-testid=stMain]");
     const top = this.root.getBoundingClientRect().top + (scroller?.scrollTop ?? 0);
-    const height = Math.max(260, Math.floor(innerHeight - top - around - 20));
+    const height = Math.max(260, Math.floor(innerHeight - top - around - BOTTOM));
     const width = Math.floor(this.root.getBoundingClientRect().width);
     const key = `${width}x${height}/${this.edge}/${this.view}`;
     if (!force && key === this.layoutKey) return;
@@ -309,8 +311,8 @@ class BoardView {
       const shown = image.ready ? image : persist(make("img", { src: this.url("thumb", id), alt: item?.name ?? "", draggable: false }));
       const [w, h] = [item?.w || 1, item?.h || 1];
       const scale = Math.min((this.stage.width - 206 - 24) / w, (this.stage.height - 24) / h);
-      shown.style.width = `${Math.round(w * scale)}px`;
-      shown.style.height = `${Math.round(h * scale)}px`;
+      shown.style.width = `${Math.max(LEAST, Math.round(w * scale))}px`;
+      shown.style.height = `${Math.max(LEAST, Math.round(h * scale))}px`;
       p.photo.replaceChildren(shown);
       this.root.dataset.shown = image.ready ? id : "";
     }

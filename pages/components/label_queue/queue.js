@@ -95,19 +95,24 @@ class LabelQueue {
   record(project, { image, verdict, origin, seconds = null, name = "" }) {
     if (!this.inspector) return false;
     const was = this.label(image);
-    this.undoStack.push({ project, image, was, name });
+    this.undoStack.push({ project, image, verdict, was, name });
     this.enqueue(project, { image, verdict, was, origin, seconds, is_undo: false });
     return true;
   }
 
-  /** Take back this tab's newest verdict; returns {image, was, name}, or null when there is none left. */
+  /**
+   * Take back this tab's newest verdict; returns {image, was, name}, or null when there is none left.
+   * A label that somebody else has given since is left alone: then {overruled: true, now, ...}.
+   */
   undo(project, origin) {
     if (!this.inspector) return null;
     const at = this.undoStack.findLastIndex((step) => step.project === project);
     if (at < 0) return null;
     const [step] = this.undoStack.splice(at, 1);
+    const now = this.label(step.image);
+    if (now !== step.verdict) return { ...step, now, overruled: true };
     this.enqueue(project, {
-      image: step.image, verdict: step.was ?? "cleared", was: this.label(step.image), origin, seconds: null, is_undo: true,
+      image: step.image, verdict: step.was ?? "cleared", was: now, origin, seconds: null, is_undo: true,
     });
     return step;
   }

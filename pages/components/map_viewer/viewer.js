@@ -5,6 +5,7 @@ const TEARDOWN_MS = 1500;
 const SETTINGS = "ssn.viewer";
 const AWAIT_MS = 3000; // how long the page may take to follow to a picture that was turned to here
 const KNOWN = 200; // pictures remembered for turning back
+const LEAST = 16; // px: a picture of 20,000 x 10 pixels would be a line that nobody sees; it is stretched to a band
 const TYPING = "textarea, select, [contenteditable=true], input:not([type=checkbox]):not([type=radio]):not([type=range])";
 
 function make(tag, properties = {}, ...children) {
@@ -209,7 +210,7 @@ class Viewer {
     p.frame.style.height = `${height}px`;
     const { w, h } = this.data.picture;
     const scale = Math.min(width / w, height / h);
-    const box = { w: Math.max(1, Math.round(w * scale)), h: Math.max(1, Math.round(h * scale)) };
+    const box = { w: Math.max(LEAST, Math.round(w * scale)), h: Math.max(LEAST, Math.round(h * scale)) };
     for (const node of [this.photo, p.canvas, p.outline]) {
       if (!node) continue;
       node.style.width = `${box.w}px`;

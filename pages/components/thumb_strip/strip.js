@@ -61,8 +61,9 @@ export default function (component) {
 
   const undo = () => {
     const step = queue.undo(s.data.project, "review");
-    s.note = step ? "" : "Nothing to take back.";
-    s.dirty = !!step || s.dirty;
+    if (!step) s.note = "Nothing to undo.";
+    else s.note = step.overruled ? "Not undone: somebody else has changed this label since." : "";
+    s.dirty = (!!step && !step.overruled) || s.dirty;
     if (step) go(s.data.items.findIndex((item) => item.id === step.image));
     s.paint();
   };
