@@ -41,7 +41,7 @@ def prepare(data_dir: Path, item: SourceItem, sha256: str | None) -> Prepared:
         SsnError: the store cannot be written (which is no fault of the file).
     """
     try:
-        data = _read(item.path)
+        data = _read(item)
         picture = imaging.decode(data)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise ImageError("The file changed while it was being read", action="Import it again")
@@ -81,14 +81,15 @@ def prepare_mask(data_dir: Path, item: SourceItem, *, size: tuple[int, int]) -> 
         return files.put_mask(data_dir, png=stream.getvalue()).sha256, ""
 
 
-def _read(path: Path) -> bytes:
+def _read(item: SourceItem) -> bytes:
+    path = item.path
     try:
         usual = path.is_file() and 0 < path.stat().st_size <= imaging.MAX_BYTES
         data = path.read_bytes() if usual else None
     except OSError as error:
         raise ImageError(f"The file cannot be read ({error.strerror})") from error
     if data is None:
-        imaging.decode(path, name="")  # says what is wrong with it
+        imaging.decode(path, name=item.name)  # says what is wrong with it
         raise ImageError("The file changed while it was being read", action="Import it again")
     return data
 

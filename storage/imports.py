@@ -29,6 +29,7 @@ from storage.tables import ImportEntryRow, LabelEventRow
 BATCH_SIZE = 50  # files in one transaction: what an interruption costs at most
 _MAX_THREADS = 4  # each may hold one decoded image of up to 100 megapixels
 _SAMPLES = 8
+_SHOWN_PATH = 100  # characters of a path in a message
 
 Progress = Callable[[str, int, int], None]
 
@@ -80,6 +81,23 @@ class ImportEntry:
     outcome: str  # added | already_there | rejected
     reason: str  # why it was rejected, or a note
     image_id: int | None
+
+
+def locate(text: str) -> Path:
+    """The path that somebody typed; "~" is the home folder of whoever runs this program.
+
+    Raises:
+        LayoutError: it can be no path.
+    """
+    try:
+        path = Path(text.strip()).expanduser()
+        path.exists()  # some names (too long, with a NUL) are refused only when the disk is asked
+    except (OSError, RuntimeError, ValueError) as error:
+        shown = text.strip() if len(text) <= _SHOWN_PATH else f"{text.strip()[:_SHOWN_PATH]}..."
+        raise LayoutError(
+            "This cannot be the path of a folder or file", value=shown, expected="a folder or a .csv file"
+        ) from error
+    return path
 
 
 def preview(*, source: Path, layout: str | None = None) -> Preview:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import streamlit as st
 
@@ -42,8 +40,15 @@ measure and to draw outlines, never to train the image-label recipes.
 
 
 def draw_source(project: projects.Project) -> None:
-    """Choose a source and look at it; what was found is kept until it is imported or put away."""
-    kind = st.segmented_control("From", [UPLOAD, FOLDER], default=UPLOAD, key=state.Key.DATA_SOURCE, required=True)
+    """Choose a source and look at it; what was found is kept until it is imported or discarded."""
+    kind = st.segmented_control(
+        "From",
+        [UPLOAD, FOLDER],
+        default=UPLOAD,
+        key=state.Key.DATA_SOURCE,
+        persist_state="session",
+        required=True,
+    )
     if kind == FOLDER:
         _folder(project)
     else:
@@ -58,11 +63,12 @@ def _folder(project: projects.Project) -> None:
         "Folder or CSV file",
         placeholder="/data/commutators",
         key=state.Key.DATA_FOLDER,
+        persist_state="session",
         help="A path on the computer on which SSN Inspector runs. The images are copied; the folder is not changed.",
     )
-    if st.button("Look", disabled=not path.strip(), key="data-look-folder"):
+    if st.button("Check folder", disabled=not path.strip(), key="data-look-folder"):
         with show_errors(), st.spinner("Reading names …"):
-            source = Path(path.strip()).expanduser()
+            source = imports.locate(path)
             found = imports.preview(source=source)
             state.set_pending_import(state.PendingImport(project.id, source, staged=False, preview=found))
 
@@ -73,7 +79,7 @@ def _upload(project: projects.Project) -> None:
         accept_multiple_files=True,
         key=state.upload_key("data"),
     )
-    if st.button("Look", disabled=not uploads, key="data-look-upload"):
+    if st.button("Check files", disabled=not uploads, key="data-look-upload"):
         with show_errors(), st.spinner("Unpacking and reading names …"):
             folder = archives.stage_uploads(
                 resources.database().data_dir, [(upload.name, upload) for upload in uploads]
@@ -111,10 +117,10 @@ def _preview(project: projects.Project, pending: state.PendingImport) -> None:
                 args=(project, pending),
                 key="data-import",
             )
-            st.button("Put away", on_click=_put_away, args=(pending,), key="data-put-away")
+            st.button("Discard", on_click=_discard, args=(pending,), key="data-discard")
 
 
-def _put_away(pending: state.PendingImport) -> None:
+def _discard(pending: state.PendingImport) -> None:
     state.set_pending_import(None)
     if pending.staged:
         archives.discard(resources.database().data_dir, pending.source)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pages.components import palette, resources, state
 from pages.components.errors import show_errors
-from pages.components.job_progress import job_panel, start, status_word
+from pages.components.job_progress import job_panel, start
 from pages.components.map_viewer import MapPicture, data_url, map_viewer
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, literal, moment, plain, prose
 from ssn_core import rendering
@@ -59,7 +59,8 @@ def draw_drop(project: projects.Project, model: registry.Model) -> None:
                 resources.database().data_dir, [(upload.name, upload) for upload in uploads]
             )
             payload = {"model_id": model.id, "staging": str(staging), "inspector": state.inspector()}
-            start("inspect", payload, project_id=project.id)
+            job_id = start("inspect", payload, project_id=project.id)
+            state.show_inspection(project.id, job_id)
             state.clear_upload("inspect")
             st.rerun()
 
@@ -77,9 +78,14 @@ def draw_results(project: projects.Project) -> None:
         job_id = st.selectbox(
             "Inspection",
             list(by_id),
-            format_func=lambda key: f"{moment(by_id[key].created_at)} · {status_word(by_id[key])}",
-            key=state.Key.INSPECT_JOB,
+            format_func=lambda key: f"Inspection {key} · {moment(by_id[key].created_at)}",
+            key=state.inspect_job_key(project.id),
+            persist_state="session",
+            label_visibility="collapsed",
         )
+    for job in listed:
+        if job.is_active and job.id != job_id:  # an earlier one is looked at while this one runs
+            job_panel(job.id)
     job_panel(job_id, on_success=_results)
 
 

@@ -47,24 +47,31 @@ def need_model(project: projects.Project, *, title: str) -> registry.Model:
     """
     left, right = st.columns([1, 1], vertical_alignment="center")
     left.title(title, anchor=False)
+    models = models_or_stop(project)
     with right:
-        return choose_model(project)
+        return choose_model(project, models)
 
 
-def choose_model(project: projects.Project) -> registry.Model:
-    """A select box of the project's models, the active one first; without any, ends the page with what to do."""
+def models_or_stop(project: projects.Project) -> list[registry.Model]:
+    """The project's models; without any, says how to get one and ends the page."""
     models = registry.list_models(resources.database(), project_id=project.id)
     if not models:
         st.info("There is no model yet: this page shows what a trained model sees.", icon=":material/model_training:")
         go("train", "Train the first model")
         st.stop()
+    return models
+
+
+def choose_model(project: projects.Project, models: list[registry.Model]) -> registry.Model:
+    """A select box of these models, the active one first; the choice holds on all pages."""
     ordered = sorted(models, key=lambda model: (model.id != project.active_model_id, -model.id))
     by_id = {model.id: model for model in ordered}
     chosen = st.selectbox(
         "Model",
         list(by_id),
         format_func=lambda model_id: model_title(by_id[model_id], active=model_id == project.active_model_id),
-        key=state.model_key(project.id),
+        key=state.model_key(project.id, project.active_model_id),
+        persist_state="session",
         label_visibility="collapsed",
     )
     return by_id[chosen]

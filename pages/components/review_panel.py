@@ -11,15 +11,15 @@ from pages.components import palette, resources, state
 from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start
 from pages.components.map_viewer import map_viewer, stored_picture
-from pages.components.project import choose_model
+from pages.components.project import choose_model, models_or_stop
 from pages.components.text import count, literal, prose
 from pages.components.thumb_strip import Thumb, thumb_strip
 from storage import images, jobs, predictions, projects, registry
 
 PAGE = 200  # images in one worklist: more than anybody looks through before asking again
 AHEAD = 3  # pictures that the browser fetches before they are asked for
-STRIP_HEIGHT = 165  # px, of the verdict bar and the thumbnails below the picture
-REFRESH_HELP = "The list stays as it is while you correct verdicts. This looks it up again with the labels of now."
+STRIP_HEIGHT = 172  # px, of the verdict bar and the thumbnails below the picture
+REFRESH_HELP = "The list stays as it is while you correct verdicts. This reads it again, with the labels as they are now."
 
 FILTERS = {
     "all": "All",
@@ -86,9 +86,10 @@ def draw_review(project: projects.Project) -> None:
     It has no title: the navigation says where one is, and the picture needs the room.
     """
     with show_errors():
+        models = models_or_stop(project)
         show, order_by, which = st.columns([13, 5, 6], vertical_alignment="bottom")
         with which:
-            model = choose_model(project)
+            model = choose_model(project, models)
         with show:
             filter_name = _filter()
         with order_by:
@@ -115,7 +116,7 @@ def _draw(model: registry.Model, filter_name: str, order: str) -> None:
     large, facts = st.columns([4, 1], gap="medium")
     with facts:
         draw_facts(model, by_id[current], chosen)
-        st.button("Look up again", key="review-refresh", on_click=state.forget_worklist, help=REFRESH_HELP)
+        st.button("Refresh list", key="review-refresh", on_click=state.forget_worklist, help=REFRESH_HELP)
         if len(listed) == PAGE:
             st.caption(f"The list holds the first {PAGE} images of this choice and order.")
         _offer_scoring(model)
@@ -149,6 +150,7 @@ def _filter() -> str:
         default="all",
         required=True,
         key=state.Key.REVIEW_FILTER,
+        persist_state="session",
         help="Misses: labelled bad, but the model passes them (escapes). False alarms: labelled good, but the model "
         "rejects them (overkill). Unlabelled: no verdict yet.",
         label_visibility="collapsed",
@@ -158,7 +160,12 @@ def _filter() -> str:
 
 def _order() -> str:
     return st.selectbox(
-        "Order", list(ORDERS), format_func=ORDERS.__getitem__, key=state.Key.REVIEW_ORDER, label_visibility="collapsed"
+        "Order",
+        list(ORDERS),
+        format_func=ORDERS.__getitem__,
+        key=state.Key.REVIEW_ORDER,
+        persist_state="session",
+        label_visibility="collapsed",
     )
 
 

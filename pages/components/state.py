@@ -41,6 +41,8 @@ class Key(StrEnum):
     TRAIN_RECIPE = "ssn_train_recipe"
     TRAIN_BACKBONE = "ssn_train_backbone"
     TRAIN_NAME = "ssn_train_name"
+    TRAIN_HEIGHT = "ssn_train_height"  # completed by a project's number, as the width
+    TRAIN_WIDTH = "ssn_train_width"
     # Review, Evaluate, Inspect; these are completed by a project, model or job number
     MODEL = "ssn_model"
     THRESHOLD = "ssn_threshold"
@@ -113,7 +115,7 @@ def pending_import(project: int) -> PendingImport | None:
 
 
 def set_pending_import(pending: PendingImport | None) -> None:
-    """Keep what was found until it is imported or put away (None)."""
+    """Keep what was found until it is imported or discarded (None)."""
     st.session_state[Key.PENDING_IMPORT] = pending
 
 
@@ -128,9 +130,17 @@ def clear_upload(page: str) -> None:
     st.session_state[key] = st.session_state.get(key, 0) + 1
 
 
-def model_key(project: int) -> str:
-    """The key of the model selector: a project's own."""
-    return f"{Key.MODEL}-{project}"
+def train_size_keys(project: int) -> tuple[str, str]:
+    """The keys of the image height and width for training: a project's own, as their first values are."""
+    return f"{Key.TRAIN_HEIGHT}-{project}", f"{Key.TRAIN_WIDTH}-{project}"
+
+
+def model_key(project: int, active: int | None) -> str:
+    """The key of the model selector: a project's own, and a new one for each active model.
+
+    So a choice is kept from page to page, but a model that was trained or activated since comes first again.
+    """
+    return f"{Key.MODEL}-{project}-{active}"
 
 
 def threshold_key(model: int) -> str:
@@ -147,6 +157,16 @@ def settle_threshold(model: int, value: float, low: float, high: float) -> None:
 def set_threshold(model: int, value: float) -> None:
     """Move the threshold slider (from a callback: before the slider is drawn)."""
     st.session_state[threshold_key(model)] = value
+
+
+def inspect_job_key(project: int) -> str:
+    """The key of the selector of inspections: a project's own."""
+    return f"{Key.INSPECT_JOB}-{project}"
+
+
+def show_inspection(project: int, job: int) -> None:
+    """Choose an inspection (before its selector is drawn): the one just started, whichever was looked at before."""
+    st.session_state[inspect_job_key(project)] = job
 
 
 def inspect_table_key(job: int) -> str:
@@ -186,7 +206,7 @@ def keep_worklist(question: tuple[object, ...], entries: list[ReviewEntry]) -> l
 
 
 def forget_worklist() -> None:
-    """Look the worklist up again at the next run."""
+    """Read the worklist again at the next run."""
     st.session_state.pop(Key.REVIEW_LIST, None)
 
 

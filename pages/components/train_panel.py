@@ -60,6 +60,7 @@ def draw_form(project: projects.Project) -> Choice:
         index=list(RECIPES).index(DEFAULT_RECIPE),
         format_func=lambda name: RECIPES[name].title,
         key=state.Key.TRAIN_RECIPE,
+        persist_state="session",
     )
     recipe = RECIPES[recipe_name]
     st.caption(recipe.description)
@@ -68,6 +69,7 @@ def draw_form(project: projects.Project) -> Choice:
         BACKBONES,
         format_func=lambda name: BACKBONE_TITLES[name],
         key=state.Key.TRAIN_BACKBONE,
+        persist_state="session",
         help="The frozen network that turns an image into features.",
     )
     with st.expander(f"Advanced: name, image size {project.image_height} × {project.image_width}, epochs …"):
@@ -75,8 +77,9 @@ def draw_form(project: projects.Project) -> Choice:
             "Name of the model", placeholder="automatic: recipe and time", max_chars=200, key=state.Key.TRAIN_NAME
         )
         left, right = st.columns(2)
-        height = left.number_input("Height, pixels", 64, 2048, project.image_height, step=32, key="train-height")
-        width = right.number_input("Width, pixels", 64, 2048, project.image_width, step=32, key="train-width")
+        height_key, width_key = state.train_size_keys(project.id)
+        height = left.number_input("Height, pixels", 64, 2048, project.image_height, step=32, key=height_key)
+        width = right.number_input("Width, pixels", 64, 2048, project.image_width, step=32, key=width_key)
         epochs = left.number_input(
             "Epochs",
             min_value=1,

@@ -12,8 +12,8 @@ from storage import projects
 
 project = need_project()
 if not projects.label_counts(database(), project_id=project.id).total:
-    st.title("Label")
-    st.info("This project has no images yet.", icon="🗂️")
+    st.title("Label", anchor=False)
+    st.info("This project has no images yet.", icon=":material/info:")
     go("data")
     st.stop()
 require_inspector()

@@ -94,7 +94,7 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
     page.locator("input[type=file]").set_input_files(
         {"name": "plates.zip", "mimeType": "application/zip", "buffer": archive()}
     )
-    page.get_by_role("button", name="Look").click()
+    page.get_by_role("button", name="Check files").click()
     expect(page.get_by_text("Found: CSV file, 25 images")).to_be_visible()
     shot("2-preview")
     page.get_by_role("button", name="Import 25 images").click()

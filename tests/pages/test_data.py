@@ -54,6 +54,13 @@ def test_an_empty_project_says_how_to_bring_images(project: projects.Project) ->
     assert "This project has no images yet" in texts(open_page("data"))
 
 
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "x" * 5000, "/no/such/folder"])
+def test_a_path_that_leads_nowhere_is_explained(project: projects.Project, path: str) -> None:
+    app = _look_at(_named(open_page("data")), path)
+    assert not app.exception
+    assert "Expected a folder or a" in app.error[0].value.replace("\\", "")
+
+
 def test_a_folder_is_shown_before_anything_is_imported(db: Database, project: projects.Project, folder: Path) -> None:
     app = _look_at(_named(open_page("data")), folder)
     assert "Found: Folder per class, 4 images, 2 good, 2 bad" in texts(app)
@@ -106,12 +113,12 @@ def test_uploads_and_a_zip_are_taken_by_the_same_uploader(db: Database, project:
     assert projects.counts(db, project_id=project.id).total == 2
 
 
-def test_what_was_uploaded_and_put_away_is_deleted(db: Database, project: projects.Project) -> None:
+def test_what_was_uploaded_and_discarded_is_deleted(db: Database, project: projects.Project) -> None:
     app = _named(open_page("data"))
     app.file_uploader[0].upload("a.png", png(1)).run()
     app.button(key="data-look-upload").click().run()
     assert len(list((db.data_dir / "staging").iterdir())) == 1
-    app.button(key="data-put-away").click().run()
+    app.button(key="data-discard").click().run()
     assert list((db.data_dir / "staging").iterdir()) == []
     assert "Found" not in texts(app)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from page_seed import HOSTILE, add_model, open_page, png, project_with_images, running, set_job, texts
 
-from pages.components import inspection
+from pages.components import inspection, state
 from storage import jobs, projects, registry
 from storage.db import Database
 from storage.tables import utc_now
@@ -64,6 +64,23 @@ def test_dropped_files_become_a_job_with_their_folder(db: Database, model: regis
     assert [path.name for path in Path(job.payload["staging"]).iterdir()] == ["new.png"]
     assert "Inspection waits for its turn." in texts(app)
     assert not app.file_uploader[0].value
+
+
+def test_a_new_inspection_is_shown_whichever_was_looked_at_before(
+    db: Database, project: projects.Project, model: registry.Model
+) -> None:
+    old = [_done(db, project, model, ROWS).id for _ in range(2)]
+    app = open_page("inspect")
+    app.selectbox(key=state.inspect_job_key(project.id)).set_value(old[0]).run()
+    app.file_uploader[0].upload("new.png", png(7)).run()
+    app.button(key="inspect-start").click().run()
+    (job,) = jobs.active(db, kinds=("inspect",))
+    assert app.selectbox(key=state.inspect_job_key(project.id)).value == job.id
+    assert "Inspection waits for its turn." in texts(app)
+    assert not app.metric  # of another inspection
+    app.selectbox(key=state.inspect_job_key(project.id)).set_value(old[0]).run()
+    assert app.metric[0].value == "1"
+    assert "Inspection waits for its turn." in texts(app)
 
 
 def test_progress_is_live_and_a_failure_says_why(

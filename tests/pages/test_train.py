@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from page_seed import HOSTILE, add_model, open_page, project_with_images, running, set_job, texts
+from page_seed import add_images, HOSTILE, add_model, open_page, project_with_images, running, set_job, texts
 
 from pages.components import state
 from ssn_core.recipes import MIN_BAD, MIN_GOOD
@@ -42,10 +42,22 @@ def test_one_missing_label_is_singular(db: Database) -> None:
     assert "1 bad label is missing" in open_page("train").warning[0].value
 
 
+def test_the_image_size_follows_the_project(db: Database, project: projects.Project) -> None:
+    other = projects.create(db, name="Tall", image_height=704, image_width=256)
+    add_images(db, other.id, ["good"] * 8 + ["bad"] * 8)
+    app = open_page("train")
+    for chosen, size in ((project.id, [64, 64]), (other.id, [704, 256]), (project.id, [64, 64])):
+        app.selectbox(key=state.Key.PROJECT_SELECT).set_value(chosen).run()
+        assert [app.number_input(key=key).value for key in state.train_size_keys(chosen)] == size
+    app.selectbox(key=state.Key.PROJECT_SELECT).set_value(other.id).run()
+    app.button(key="train-start").click().run()
+    assert jobs.active(db, kinds=("train",))[0].payload["image_size"] == [704, 256]
+
+
 def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project: projects.Project) -> None:
     app = open_page("train")
     app.number_input(key="train-epochs").set_value(7).run()
-    app.number_input(key="train-height").set_value(128).run()
+    app.number_input(key=state.train_size_keys(project.id)[0]).set_value(128).run()
     app.text_input(key=state.Key.TRAIN_NAME).set_value(" Trial ").run()
     app.button(key="train-start").click().run()
     payload = jobs.active(db, kinds=("train",))[0].payload
