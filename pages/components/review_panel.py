@@ -19,7 +19,7 @@ from storage import images, jobs, predictions, projects, registry
 PAGE = 200  # images in one worklist: more than anybody looks through before asking again
 AHEAD = 3  # pictures that the browser fetches before they are asked for
 STRIP_HEIGHT = 172  # px, of the verdict bar and the thumbnails below the picture
-REFRESH_HELP = "The list stays as it is while you correct verdicts. This reads it again, with the labels as they are now."
+REFRESH_HELP = "The list stays as it is while you correct verdicts. This reads it again with the labels of now."
 
 FILTERS = {
     "all": "All",

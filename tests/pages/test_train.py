@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from page_seed import add_images, HOSTILE, add_model, open_page, project_with_images, running, set_job, texts
+from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, running, set_job, texts
 
 from pages.components import state
 from ssn_core.recipes import MIN_BAD, MIN_GOOD
