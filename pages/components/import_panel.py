@@ -112,11 +112,14 @@ def _preview(project: projects.Project, pending: state.PendingImport) -> None:
                 f"Import {count(found.n_images, 'image')}",
                 type="primary",
                 disabled=found.n_images == 0 or not state.inspector(),
-                help=None if state.inspector() else "Type your name in the sidebar first: labels carry it.",
                 on_click=_submit,
                 args=(project, pending),
                 key="data-import",
             )
+            if not state.inspector():
+                st.markdown(
+                    ":material/arrow_back: Type your name in the sidebar first: labels carry it.", width="content"
+                )
             st.button("Discard", on_click=_discard, args=(pending,), key="data-discard")
 
 
@@ -169,10 +172,13 @@ def draw_imports(project: projects.Project) -> None:
     if earlier:
         st.subheader("Earlier imports", anchor=False)
     for job in earlier:
-        with st.expander(f"{moment(job.created_at)} · {status_word(job)} · {_counts(job)}"):
-            if job.is_active or job.status != "succeeded":
-                job_panel(job.id)
-            draw_report(job)
+        title = f"{moment(job.created_at)} · {status_word(job)} · {_counts(job)}"
+        folded = st.expander(title, key=f"import-earlier-{job.id}", on_change="rerun")
+        if folded.open:  # a report may be long: it is read when somebody wants it
+            with folded:
+                if job.is_active or job.status != "succeeded":
+                    job_panel(job.id)
+                draw_report(job)
 
 
 def draw_report(job: jobs.Job) -> None:
@@ -211,7 +217,8 @@ def report_csv(job_id: int) -> bytes:
 
 
 def _counts(job: jobs.Job) -> str:
-    report = imports.report(resources.database(), job_id=job.id)
+    done = job.result  # the report, once the import has succeeded
+    report = imports.ImportReport(**done) if done else imports.report(resources.database(), job_id=job.id)
     return f"{report.added:,} added, {report.already_there:,} already there, {report.rejected:,} rejected"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,23 @@ def test_uploads_and_a_zip_are_taken_by_the_same_uploader(db: Database, project:
     app.button(key="data-import").click().run()
     _run_import(db)
     assert projects.counts(db, project_id=project.id).total == 2
+
+
+def test_without_a_name_the_page_says_what_is_missing(db: Database, project: projects.Project, folder: Path) -> None:
+    app = _look_at(open_page("data"), folder)
+    assert app.button(key="data-import").disabled
+    assert "Type your name in the sidebar first" in texts(app)
+
+
+def test_an_earlier_import_is_told_in_one_line(db: Database, project: projects.Project, folder: Path) -> None:
+    for _ in range(2):
+        _look_at(_named(open_page("data")), folder).button(key="data-import").click().run()
+        job_id = _run_import(db)
+        set_job(db, job_id, result=asdict(imports.report(db, job_id=job_id)))
+    app = open_page("data")
+    earlier = [box.label for box in app.expander if "added" in box.label]
+    assert [label.rpartition("· ")[2] for label in earlier] == ["3 added, 0 already there, 1 rejected"]
+    assert [metric.value for metric in app.metric] == ["0", "3", "1", "0"]  # of the last one alone
 
 
 def test_what_was_uploaded_and_discarded_is_deleted(db: Database, project: projects.Project) -> None:

@@ -118,6 +118,7 @@ class Viewer {
     scale.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
     const threshold = make("label", { title: "The model's one fixed scale. Nothing below the mark is shown." }, "Show from", p.from, p.low, scale, p.high);
     p.check = make("input", { type: "checkbox", checked: this.set.outline });
+    p.check.setAttribute("aria-label", "Outline of the mask");
     p.check.onchange = () => this.change("outline", p.check.checked);
     p.mask = make("label", {}, p.check, "Outline", make("kbd", { textContent: "M" }));
     p.hide = make("span", {}, make("kbd", { textContent: "H" }), " hold to hide");

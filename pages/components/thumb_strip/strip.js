@@ -146,6 +146,7 @@ export default function (component) {
         strip.scrollTo({ left: left - (strip.clientWidth - button.clientWidth) / 2 });
       }
       button.setAttribute("aria-current", here);
+      button.tabIndex = here ? 0 : -1; // one stop for Tab, not two hundred; the arrow keys move
       button.setAttribute("aria-label", `${item.name}: ${look.word}, score ${item.score.toFixed(2)}`);
     }
   };
