@@ -124,3 +124,22 @@ def test_a_hostile_name_is_shown_letter_by_letter(db: Database) -> None:
     (image,) = add_images(db, project.id, ["bad"], name=HOSTILE)
     add_model(db, project.id, [(image, 1.0, "test")])
     assert literal(HOSTILE) in texts(open_page("review"))
+
+
+def test_model_filter_and_order_are_remembered_from_page_to_page(db: Database) -> None:
+    project = project_with_images(db, ["good", "bad"])
+    older, newer = (add_model(db, project.id, [], name=name) for name in ("Older", "Newer"))
+    app = open_page("review")
+    key = state.model_key(project.id, newer.id)
+    app.selectbox(key=key).set_value(older.id).run()
+    app.selectbox(key=state.Key.REVIEW_ORDER).set_value("closest").run()
+    app.segmented_control(key=state.Key.REVIEW_FILTER).set_value("bad").run()
+    app.switch_page("views/evaluate.py").run()
+    assert app.selectbox(key=key).value == older.id
+    app.switch_page("views/review.py").run()
+    assert app.selectbox(key=key).value == older.id
+    assert app.selectbox(key=state.Key.REVIEW_ORDER).value == "closest"
+    assert app.segmented_control(key=state.Key.REVIEW_FILTER).value == "bad"
+    third = add_model(db, project.id, [], name="Third")  # trained since: it comes first again
+    app.run()
+    assert app.selectbox(key=state.model_key(project.id, third.id)).value == third.id
