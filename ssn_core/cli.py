@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,14 @@ def build_parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="describe a model folder", allow_abbrev=False)
     info.add_argument("model", type=Path, metavar="MODEL_DIR")
     info.set_defaults(run=_info)
+
+    generate = commands.add_parser("generate", help="make photographs of surfaces with defects", allow_abbrev=False)
+    generate.add_argument("--out", type=Path, required=True, metavar="DIR", help="empty or new folder to write to")
+    generate.add_argument("--images", type=int, default=300, metavar="N", help="default: 300")
+    generate.add_argument("--seed", type=int, default=0, help="the same seed makes the same images (default: 0)")
+    generate.add_argument("--materials", nargs="+", metavar="NAME", help="only some of the materials (default: all)")
+    generate.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (default: 256 256)")
+    generate.set_defaults(run=_generate)
     return parser
 
 
@@ -347,6 +356,16 @@ def _crossval(options: argparse.Namespace) -> None:
 
 
 _TITLES = {"i_auroc": "I-AUROC", "ap_det": "AP-det", "p_auroc": "P-AUROC", "ap_loc": "AP-loc", "aupro": "AUPRO"}
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from ssn_core.surfaces import DEFAULT_SIZE, MATERIALS, write_surfaces
+
+    names, size = options.materials or tuple(MATERIALS), tuple(options.image_size or DEFAULT_SIZE)
+    with _bars() as reporter:
+        tell = partial(reporter.progress, "Making surfaces")
+        n_bad = write_surfaces(options.out, options.images, seed=options.seed, names=names, size=size, progress=tell)
+    _messages.print(f"{options.out / 'labels.csv'}: {options.images - n_bad} good, {n_bad} bad")
 
 
 def _info(options: argparse.Namespace) -> None:
