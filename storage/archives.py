@@ -83,7 +83,7 @@ def stage_uploads(data_dir: Path, uploads: Iterable[tuple[str, BinaryIO]]) -> Pa
     Raises:
         LayoutError: as `extract_zip`; nothing is left behind.
     """
-    staging = data_dir / "staging" / uuid.uuid4().hex
+    staging = staging_path(data_dir)
     staging.mkdir(parents=True)
     given = list(uploads)
     zips = [name for name, _ in given if name.lower().endswith(".zip")]
@@ -117,6 +117,11 @@ def stage_uploads(data_dir: Path, uploads: Iterable[tuple[str, BinaryIO]]) -> Pa
     return staging
 
 
+def staging_path(data_dir: Path) -> Path:
+    """The path of a new staging folder, which is not there yet: data_dir/staging/<uuid>."""
+    return data_dir / "staging" / uuid.uuid4().hex
+
+
 def rejected_in(folder: Path) -> Rejected:
     """(name, reason) of what was left out when this folder was staged; empty for any other folder."""
     try:
@@ -126,7 +131,7 @@ def rejected_in(folder: Path) -> Rejected:
 
 
 def is_staging(data_dir: Path, folder: Path) -> bool:
-    """Whether this is a folder that `stage_uploads` made: only such folders may be deleted."""
+    """Whether this is a staging folder, whether or not it is there: only such folders may be deleted."""
     return folder.resolve().parent == (data_dir / "staging").resolve() and not folder.is_symlink()
 
 

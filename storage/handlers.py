@@ -16,6 +16,7 @@ Handler = Callable[["JobContext"], Mapping[str, Any] | None]
 
 HANDLERS: Mapping[str, str] = {
     "import": "storage.imports:run_job",
+    "demo": "storage.demo:run_job",
     "train": "storage.training_jobs:train",
     "score": "storage.training_jobs:score",
     "inspect": "storage.training_jobs:inspect",

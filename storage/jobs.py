@@ -51,7 +51,13 @@ __all__ = [
 ]
 
 # What computes on the GPU or on all cores runs alone; imports mostly wait for the disk and may run beside it.
-LANES: Mapping[str, str] = {"train": "compute", "score": "compute", "inspect": "compute", "import": "import"}
+LANES: Mapping[str, str] = {
+    "train": "compute",
+    "score": "compute",
+    "inspect": "compute",
+    "import": "import",
+    "demo": "import",
+}
 CAPACITY: Mapping[str, int] = {"compute": 1, "import": 2}  # running jobs per lane
 
 _CLAIM_LOCK = 0x55_4E_4A  # any constant: PostgreSQL's name for "someone is claiming a job"

@@ -142,7 +142,7 @@ class JobRow(Base):
     __table_args__ = (Index(None, "status", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(String(32))  # import | train | score | inspect
+    kind: Mapped[str] = mapped_column(String(32))  # import | demo | train | score | inspect
     project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"), index=True)
     status: Mapped[str] = mapped_column(String(16), default="queued")
     payload: Mapped[dict[str, Any]]
