@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import streamlit as st
 
-from pages.components import resources
-from pages.components.project import go, missing_labels
+from pages.components import resources, tour
+from pages.components.job_progress import REFRESH, job_panel
+from pages.components.project import missing_labels
+from pages.components.steps import Step, draw_steps
 from pages.components.text import count, prose
-from storage import jobs, projects, registry
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of the checklist."""
-
-    view: str
-    title: str
-    state: str  # what is there already, or what is missing
-    done: bool
+from pages.components.workers import look_after_jobs
+from storage import demo, jobs, projects, registry
 
 
 def steps(project: projects.Project) -> list[Step]:
@@ -65,15 +56,20 @@ def steps(project: projects.Project) -> list[Step]:
 
 
 def draw_checklist(project: projects.Project) -> None:
-    """The steps, the first open one marked as next."""
-    lines = steps(project)
-    following = next((line for line in lines if not line.done), None)
-    for number, line in enumerate(lines, start=1):
-        is_next = line is following
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.markdown(":blue[:material/check_circle:]" if line.done else f"**{number}**", width=28)
-            with st.container(gap=None, width="stretch"):
-                st.markdown(f"**{line.title}** :blue-badge[Next]" if is_next else f"**{line.title}**")
-                st.caption(line.state)
-            with st.container(width=110):
-                go(line.view, line.view.capitalize())
+    """What to do next; in a demo project the tour, live while its images are being made."""
+    job = demo.job_of(resources.database(), project_id=project.id)
+    if job is None:
+        draw_steps(steps(project))
+        return
+    st.fragment(_tour, run_every=REFRESH if job.is_active else None)(project, job.is_active)
+    if job.can_resume:  # it failed or was stopped: the reason, and the button to try again
+        job_panel(job.id)
+
+
+def _tour(project: projects.Project, was_active: bool) -> None:
+    if was_active:
+        look_after_jobs()
+    job = demo.job_of(resources.database(), project_id=project.id)
+    if job is None or (was_active and not job.is_active):
+        st.rerun()
+    draw_steps(tour.steps(project, job))

@@ -161,7 +161,7 @@ def _submit(project: projects.Project, pending: state.PendingImport) -> None:
 def draw_imports(project: projects.Project) -> None:
     """The newest import in full, earlier ones folded."""
     db = resources.database()
-    listed = jobs.list_jobs(db, project_id=project.id, kinds=("import",), limit=20)
+    listed = jobs.list_jobs(db, project_id=project.id, kinds=("import", "demo"), limit=20)
     if not listed:
         return
     newest, *earlier = listed

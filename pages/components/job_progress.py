@@ -25,7 +25,7 @@ STATUS_WORDS = {
     "cancelled": "Cancelled",
     "interrupted": "Interrupted",
 }
-KIND_WORDS = {"import": "Import", "train": "Training", "score": "Scoring", "inspect": "Inspection"}
+KIND_WORDS = {"import": "Import", "demo": "Demo", "train": "Training", "score": "Scoring", "inspect": "Inspection"}
 
 
 def start(kind: str, payload: dict[str, Any], *, project_id: int) -> int:

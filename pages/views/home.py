@@ -8,6 +8,7 @@ from pages.components import resources, state
 from pages.components.checklist import draw_checklist
 from pages.components.errors import show_errors
 from pages.components.text import prose
+from pages.components.tour import draw_offer
 from storage import projects
 
 PRESETS = {
@@ -45,9 +46,13 @@ chosen = next((project for project in known if project.id == state.project_id())
 
 if not known:
     st.markdown("Show it good and bad parts; it learns to tell them apart and shows where it looks.")
-    st.subheader("Create the first project", anchor=False)
-    with st.container(width=520):
-        draw_creation(first=True)
+    own, demonstration = st.columns(2, gap="large")
+    with own:
+        st.subheader("Create the first project", anchor=False)
+        with st.container(width=520):
+            draw_creation(first=True)
+    with demonstration:
+        draw_offer()
     st.stop()
 
 left, right = st.columns([3, 2], gap="large")

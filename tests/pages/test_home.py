@@ -1,12 +1,17 @@
 from __future__ import annotations
 
-from page_seed import HOSTILE, add_model, open_page, project_with_images, texts
+import functools
+
+import pytest
+from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, texts
+from sqlalchemy import update
 from streamlit.testing.v1 import AppTest
 
 from pages.components.text import prose
 from ssn_core.recipes import MIN_BAD, MIN_GOOD
-from storage import jobs, projects
+from storage import demo, jobs, labels, projects
 from storage.db import Database
+from storage.tables import JobRow
 
 
 def _press(app: AppTest, label: str) -> AppTest:
@@ -77,3 +82,73 @@ def test_another_project_can_be_opened(db: Database) -> None:
     assert f"Next in {before}" not in texts(app)
     _press(app, "Choose")
     assert f"Next in {before}" in texts(app)
+
+
+def _set_job(db: Database, job_id: int, **values: object) -> None:
+    with db.write() as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(**values))
+
+
+def _label(db: Database, project_id: int, image_ids: list[int], inspector: str) -> None:
+    say = functools.partial(labels.LabelEvent, f"tour-{inspector}")
+    events = [say(seq, image_id, "good", inspector, "board") for seq, image_id in enumerate(image_ids, start=1)]
+    labels.record(db, project_id=project_id, events=events)
+
+
+def test_one_click_makes_a_demo_project_and_starts_the_tour(db: Database) -> None:
+    app = _press(open_page(), "Try it with a demo")
+    assert [project.name for project in projects.list_projects(db)] == ["Demo"]
+    assert [job.kind for job in jobs.active(db)] == ["demo"]
+    said = texts(app)
+    assert "Next in Demo" in said
+    assert "A worker is starting" in said
+    assert "0 of 12 labelled" in said
+    assert not [button for button in app.button if button.label == "Try it with a demo"]
+
+
+def test_the_demo_is_offered_only_where_there_is_no_project(db: Database) -> None:
+    assert "Try it with a demo" in texts(open_page())
+    projects.create(db, name="Commutators")
+    assert "Try it with a demo" not in texts(open_page())
+
+
+def test_the_tour_says_how_far_the_demo_images_are(db: Database) -> None:
+    made = demo.create(db)
+    _set_job(db, made.job_id, status="running", phase="Making surfaces", done=120, total=300)
+    said = texts(open_page())
+    assert "**Get the images** :blue-badge[Next]" in said
+    assert "Making surfaces, 120 of 300" in said
+    assert "Needs labels: the images come first." in said
+
+
+def test_the_tour_counts_what_the_inspector_labelled_and_not_what_came_along(db: Database) -> None:
+    made = demo.create(db)
+    _set_job(db, made.job_id, status="succeeded")
+    ids = add_images(db, made.project.id, [None] * 30)
+    _label(db, made.project.id, ids[12:], demo.LABELLED_BY)
+    _label(db, made.project.id, ids[:5], "Ada")
+    said = texts(open_page())
+    assert "30 photographs of four materials, 7 without a label" in said
+    assert "**Look at them, and label a dozen** :blue-badge[Next]" in said
+    assert "5 of 12 labelled" in said
+
+
+def test_after_a_dozen_labels_and_a_training_the_tour_goes_on(db: Database) -> None:
+    made = demo.create(db)
+    _set_job(db, made.job_id, status="succeeded")
+    add_images(db, made.project.id, ["good"] * 10 + ["bad"] * 3)
+    assert "**Train** :blue-badge[Next]" in texts(open_page())
+    jobs.submit(db, kind="train", project_id=made.project.id, payload={})
+    assert "Training is running." in texts(open_page())
+    add_model(db, made.project.id, [], name="First")
+    assert "**Review where the model looks** :blue-badge[Next]" in texts(open_page())
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "interrupted"])
+def test_a_demo_that_did_not_come_to_its_end_can_be_tried_again(db: Database, status: str) -> None:
+    made = demo.create(db)
+    _set_job(db, made.job_id, status=status, error="The disk is full.")
+    app = open_page()
+    assert "Not complete" in texts(app)
+    _press(app, "Try again" if status == "failed" else "Resume")
+    assert jobs.get(db, job_id=made.job_id).status == "queued"
