@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--test-fold", required=True)
     parser.add_argument("--recipe", default="cam")
     parser.add_argument("--backbone")
+    parser.add_argument("--weights", default="auto")
     parser.add_argument("--image-size", type=int, nargs=2)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int)
@@ -53,7 +54,9 @@ def main() -> None:
     train, test = ([i for i in images if i.fold == fold] for fold in (options.train_fold, options.test_fold))
     with tempfile.TemporaryDirectory() as folder:
         taps = TapCache(
-            options.cache or Path(folder), load_backbone(recipe.backbone, padding=recipe.padding), recipe.image_size
+            options.cache or Path(folder),
+            load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding),
+            recipe.image_size,
         )
         fill_taps(taps, [*train, *test], device=device, reporter=Silent())
         began = time.monotonic()

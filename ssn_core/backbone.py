@@ -7,30 +7,30 @@ ever trained. Taps: layer2 (stride 8) and layer3 (stride 16).
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 import torchvision
 from torch import Tensor, nn
 
+from ssn_core import weights as places
 from ssn_core.errors import SettingError, WeightsError
 from ssn_core.recipes import BACKBONES, Padding
-
-WeightsSource = Literal["imagenet", "random"]
+from ssn_core.weights import AUTO, SOURCES, WeightsSource
 
 TAP_CHANNELS: dict[str, tuple[int, int]] = {"resnet18": (128, 256), "wide_resnet50_2": (512, 1024)}
 _STEM = {"conv1": "stem.0", "bn1": "stem.1"}  # torchvision's names to ours
 _STAGES = ("conv1", "bn1", "layer1", "layer2", "layer3")
 # ImageNet statistics of torchvision's weights, RGB in [0, 1].
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-_WEIGHTS = {
-    "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
-    "wide_resnet50_2": torchvision.models.Wide_ResNet50_2_Weights.IMAGENET1K_V1,
-}
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_DOWNLOAD_SECONDS = 15  # without an answer: a factory's firewall often swallows requests instead of refusing them
 
 
 class Backbone(nn.Module):
@@ -42,7 +42,8 @@ class Backbone(nn.Module):
         padding: "replicate" continues the image's edge in every convolution; "zeros" is torchvision's own. With
             replicate padding a uniform surface has uniform features right up to the border, so the border cannot
             light up on the map.
-        source: where the weights came from, for people.
+        weights: which kind of weights these are: "imagenet", "bundled" or "random".
+        source: where they came from, for people.
 
     Raises:
         WeightsError: keys missing, left over or of another shape.
@@ -51,11 +52,20 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, state: Mapping[str, Tensor], *, padding: Padding = "replicate", source: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        state: Mapping[str, Tensor],
+        *,
+        padding: Padding = "replicate",
+        weights: WeightsSource,
+        source: str,
+    ) -> None:
         super().__init__()
         _check_name(name)
         self.name = name
         self.padding = padding
+        self.weights: WeightsSource = weights
         self.source = source
         with torch.device("meta"):  # no time, memory or random numbers for values that are replaced at once
             network = getattr(torchvision.models, name)(weights=None)
@@ -78,8 +88,8 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.padding != (0, 0):
                 module.padding_mode = padding
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
@@ -121,18 +131,17 @@ def tap_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, 
 def load_backbone(
     name: str,
     *,
-    weights: WeightsSource = "imagenet",
+    weights: str = AUTO,
     weights_dir: Path | None = None,
     padding: Padding = "replicate",
 ) -> Backbone:
     """The frozen backbone with its weights.
 
-    ImageNet weights are looked for in this order: `weights_dir`/<name>.pth (default: the folder named by the
-    environment variable SSN_WEIGHTS_DIR), torchvision's own cache, torchvision's download.
-
     Args:
         name: one of :data:`ssn_core.recipes.BACKBONES`.
-        weights: "imagenet", or "random" (for tests and speed measurement; never chosen for you).
+        weights: "auto" (ImageNet's, else the bundled ones where there are any), "imagenet", "bundled", or "random" (for
+            tests and speed measurement; never chosen for you). :mod:`ssn_core.weights` says where each comes from.
+        weights_dir: as for :func:`ssn_core.weights.imagenet_places`.
 
     Raises:
         WeightsError: no weights found, or a file that is damaged or of another network.
@@ -143,20 +152,23 @@ def load_backbone(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             state = getattr(torchvision.models, name)(weights=None).state_dict()
-        return Backbone(name, state, padding=padding, source="random numbers (seed 0)")
-    if weights != "imagenet":
-        raise SettingError("Unknown backbone weights", value=weights, expected="imagenet or random")
-    if weights_dir is None and os.environ.get("SSN_WEIGHTS_DIR"):
-        weights_dir = Path(os.environ["SSN_WEIGHTS_DIR"])
-    cache = Path(torch.hub.get_dir()) / "checkpoints" / _WEIGHTS[name].url.rsplit("/", 1)[-1]
-    places = [*([weights_dir / f"{name}.pth"] if weights_dir else []), cache]
-    for place in places:
-        if place.is_file():
-            return Backbone(name, _read_state(place), padding=padding, source=str(place))
+        return Backbone(name, state, padding=padding, weights="random", source="random numbers (seed 0)")
+    if weights == "bundled":
+        return _load_bundled(name, padding)
+    if weights not in (AUTO, "imagenet"):
+        raise SettingError("Unknown backbone weights", value=weights, expected="one of " + ", ".join((AUTO, *SOURCES)))
+    found = places.find_imagenet(name, weights_dir)
+    if found is not None:
+        return Backbone(name, _read_state(found), padding=padding, weights="imagenet", source=str(found))
     try:
-        state = _WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
+        with _patience(_DOWNLOAD_SECONDS):
+            state = torch.hub.load_state_dict_from_url(
+                places.IMAGENET_URLS[name], progress=False, check_hash=True, weights_only=True
+            )
     except Exception as error:  # whatever the network raises, the answer for the user is the same
-        looked = [*map(str, places), "torchvision's download"]
+        if weights == AUTO and places.bundled(name) is not None:
+            return _load_bundled(name, padding)
+        looked = [*map(str, places.imagenet_places(name, weights_dir)), "torchvision's download"]
         raise WeightsError(
             f"No ImageNet weights for {name} were found",
             value=" | ".join(looked),
@@ -164,7 +176,33 @@ def load_backbone(
             action="Copy the file into a folder, set SSN_WEIGHTS_DIR to that folder and start again; "
             f"the download failed with: {error}",
         ) from error
-    return Backbone(name, state, padding=padding, source="torchvision's download")
+    return Backbone(name, state, padding=padding, weights="imagenet", source="torchvision's download")
+
+
+def _load_bundled(name: str, padding: Padding) -> Backbone:
+    path = places.bundled(name)
+    if path is None:
+        raise WeightsError(
+            f"There are no bundled weights for {name}",
+            expected="resnet18, or ImageNet weights",
+            action="Choose ResNet18, or bring ImageNet weights",
+        )
+    try:
+        state = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError("The bundled weights cannot be read", value=str(path), action="Install again") from error
+    return Backbone(name, state, padding=padding, weights="bundled", source="the bundled backbone")
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Let new connections give up after `seconds` without an answer."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _check_name(name: str) -> None:

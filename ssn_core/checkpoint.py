@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -25,11 +25,12 @@ import torchvision
 from torch import Tensor
 
 import ssn_core
-from ssn_core.backbone import Backbone, WeightsSource, load_backbone
+from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.calibration import Calibration
 from ssn_core.errors import ModelFolderError, SsnError
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe, get_recipe
+from ssn_core.weights import SOURCES, WeightsSource
 
 SCHEMA_VERSION = 1
 _WEIGHTS, _CARD = "weights.safetensors", "model.json"
@@ -71,7 +72,7 @@ class Model:
         recipe: all settings it was trained with.
         net: its trained part, in eval mode.
         backbone_hash: SHA-256 of the backbone's weights (:class:`ssn_core.backbone.Backbone`).
-        backbone_weights: "imagenet" or "random".
+        backbone_weights: "imagenet", "bundled" or "random".
         calibration: threshold and colour scale.
         data: the training data: one entry an image with its hash, label and role.
         figures: what was measured, on held-out images only, as in the evaluation.
@@ -194,7 +195,7 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
             "model.json does not describe a model of this version", value=str(error), action=_OTHER_VERSION
         ) from error
     source: WeightsSource = card["backbone"]["weights"]
-    if source not in get_args(WeightsSource):
+    if source not in SOURCES:
         raise ModelFolderError("The model's backbone weights are unknown", value=source, action=_OTHER_VERSION)
     expected_hash: str = card["backbone"]["sha256"]
     net = CamNet(recipe)

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from ssn_core.errors import LayoutError, SettingError, SsnError
 from ssn_core.recipes import BACKBONES, DEFAULT_RECIPE, RECIPES, Recipe, get_recipe
 from ssn_core.sources import SourceItem, scan
+from ssn_core.weights import AUTO
 
 _messages = Console(stderr=True, highlight=False, markup=False)
 
@@ -140,8 +141,9 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", help=f"{', '.join(BACKBONES)} (default: the recipe's)")
     parser.add_argument(
         "--weights",
-        default="imagenet",
-        help="imagenet, or random (for tests and speed measurement only; default: imagenet)",
+        default=AUTO,
+        help="auto (ImageNet's where they can be had, else the bundled backbone), imagenet, bundled, "
+        "or random (for tests and speed measurement only; default: auto)",
     )
     parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (default: the recipe's)")
     parser.add_argument("--epochs", type=int, help="0 = automatic (default: the recipe's)")
@@ -234,7 +236,6 @@ def _train(options: argparse.Namespace) -> None:
             recipe,
             images,
             TapCache(cache, backbone, recipe.image_size),
-            weights=options.weights,
             device=best_device(),
             reporter=reporter,
         )
@@ -345,7 +346,7 @@ def _crossval(options: argparse.Namespace) -> None:
             device=best_device(),
             reporter=reporter,
         )
-    report["settings"]["weights"] = options.weights
+    report["settings"]["weights"] = backbone.weights
     report["command"] = "python -m ssn_core " + " ".join(sys.argv[1:])
     _write(options.out, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     pooled = report["pooled"]

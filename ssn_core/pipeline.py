@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from ssn_core.backbone import WeightsSource
 from ssn_core.calibration import Calibration, calibrate, map_peaks
 from ssn_core.checkpoint import Model
 from ssn_core.dataset import LabelledImage, check_labels, deal_folds
@@ -107,7 +106,6 @@ def train_model(
     images: Sequence[LabelledImage],
     taps: TapCache,
     *,
-    weights: WeightsSource,
     device: torch.device,
     reporter: Reporter,
     state_folder: Path | None = None,
@@ -117,7 +115,6 @@ def train_model(
     Args:
         images: labelled images, each with its `part` where fixed parts are wanted.
         taps: the cache for this backbone and image size.
-        weights: which weights the backbone has, for model.json.
         state_folder: keeps the state of each network between epochs, so that an interrupted run can go on.
 
     Raises:
@@ -172,7 +169,7 @@ def train_model(
         recipe=recipe,
         net=net,
         backbone_hash=taps.backbone.weights_hash,
-        backbone_weights=weights,
+        backbone_weights=taps.backbone.weights,
         calibration=calibration,
         data=[
             {

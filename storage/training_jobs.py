@@ -26,7 +26,8 @@ from ssn_core.pipeline import Trained, train_model
 from ssn_core.recipes import get_recipe
 from ssn_core.rendering import png_bytes
 from ssn_core.sources import scan
-from storage import files, images, maps, predictions, registry
+from ssn_core.weights import AUTO
+from storage import archives, files, images, maps, predictions, registry
 from storage.db import Database
 from storage.files import write_atomically
 from storage.job_context import JobContext
@@ -55,7 +56,7 @@ def train(context: JobContext) -> dict[str, Any]:
     """Train, calibrate and measure a model on the project's labels, score everything, and make it the active one.
 
     Payload: recipe, backbone, image_size [H, W], seed, epochs or None, pooling_fraction or None, name; `weights`
-    ("imagenet" unless "random" is asked for by name).
+    ("auto" unless another kind is asked for by name).
 
     A run that was interrupted goes on: taps and the networks' states are on disk, and a model that is registered
     already is only scored.
@@ -83,16 +84,17 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
         if payload.get(key) is not None:
             settings[key] = payload[key]
     recipe = get_recipe(payload["recipe"]).with_settings(settings)
-    weights = payload.get("weights", "imagenet")
     backbone = load_backbone(
-        recipe.backbone, weights=weights, weights_dir=get_settings().weights_dir, padding=recipe.padding
+        recipe.backbone,
+        weights=payload.get("weights", AUTO),
+        weights_dir=get_settings().weights_dir,
+        padding=recipe.padding,
     )
     states.mkdir(exist_ok=True)
     trained = train_model(
         recipe,
         labelled_images(context.db, project_id=project_id),
         TapCache(context.db.data_dir / "cache" / "taps", backbone, recipe.image_size),
-        weights=weights,
         device=best_device(),
         reporter=_Report(context),
         state_folder=states,
@@ -211,7 +213,8 @@ def inspect(context: JobContext) -> dict[str, Any]:
     context.progress("Loading the model", 0, 0, device=device_title(best_device()))
     model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
     found = scan(staging, layout="flat")
-    rows: list[dict[str, Any]] = [_result(name, error=reason) for name, reason in found.ignored]
+    left_out = [*archives.rejected_in(staging), *found.ignored]
+    rows: list[dict[str, Any]] = [_result(name, error=reason) for name, reason in left_out]
     folder = context.folder / "inspect"
     names: dict[str, list[str]] = {}
     for done, item in enumerate(found.items, start=1):

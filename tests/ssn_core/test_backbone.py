@@ -10,6 +10,7 @@ import torchvision
 
 from ssn_core.backbone import load_backbone, tap_sizes
 from ssn_core.errors import SettingError, WeightsError
+from ssn_core.weights import IMAGENET_URLS, bundled, imagenet_places
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_torchvisions_cache_comes_next(no_network: Path) -> None:
 
 def test_without_weights_the_error_names_the_places_and_random_is_never_taken(no_network: Path) -> None:
     with pytest.raises(WeightsError) as caught:
-        load_backbone("resnet18", weights_dir=no_network)
+        load_backbone("resnet18", weights="imagenet", weights_dir=no_network)
     message = str(caught.value)
     assert str(no_network / "resnet18.pth") in message
     assert "SSN_WEIGHTS_DIR" in message
@@ -111,3 +112,40 @@ def test_taps_are_torchvisions_own_with_zero_padding() -> None:
     torch.testing.assert_close(tap2, expected2)
     torch.testing.assert_close(tap3, expected3)
     assert (tap2.shape[2:], tap3.shape[2:]) == tap_sizes((90, 70))
+
+
+def test_without_imagenet_weights_the_bundled_backbone_is_used_and_says_so(no_network: Path) -> None:
+    backbone = load_backbone("resnet18", weights_dir=no_network)
+    assert backbone.weights == "bundled"
+    assert backbone.source == "the bundled backbone"
+    assert load_backbone("resnet18", weights="bundled").weights_hash == backbone.weights_hash
+    path = bundled("resnet18")
+    assert path is not None
+    assert path.stat().st_size <= 6_000_000
+
+
+def test_imagenet_weights_come_before_the_bundled_ones(no_network: Path) -> None:
+    torch.save(full_state(), no_network / "resnet18.pth")
+    assert load_backbone("resnet18", weights_dir=no_network).weights == "imagenet"
+
+
+def test_the_wide_backbone_has_no_bundled_weights_and_is_never_random_silently(no_network: Path) -> None:
+    for weights in ("auto", "bundled"):
+        with pytest.raises(WeightsError, match="wide_resnet50_2"):
+            load_backbone("wide_resnet50_2", weights=weights, weights_dir=no_network)
+
+
+def test_the_places_are_torchvisions_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SSN_WEIGHTS_DIR", raising=False)
+    for variables in ({"TORCH_HOME": str(tmp_path)}, {"XDG_CACHE_HOME": str(tmp_path)}, {}):
+        for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        for name, weights in (
+            ("resnet18", torchvision.models.ResNet18_Weights.IMAGENET1K_V1),
+            ("wide_resnet50_2", torchvision.models.Wide_ResNet50_2_Weights.IMAGENET1K_V1),
+        ):
+            assert weights.url == IMAGENET_URLS[name]
+            file_name = weights.url.rsplit("/", 1)[-1]
+            assert imagenet_places(name) == [Path(torch.hub.get_dir()) / "checkpoints" / file_name]

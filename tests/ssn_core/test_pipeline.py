@@ -177,7 +177,7 @@ def test_an_unreadable_mask_costs_the_mask_and_not_the_image(surfaces: Path, tmp
 
 
 def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps: TapCache) -> None:
-    trained = train_model(quick(), labelled, taps, weights="random", device=CPU, reporter=Silent())
+    trained = train_model(quick(), labelled, taps, device=CPU, reporter=Silent())
     assert trained.held_out == "out_of_fold"
     assert {p.role for p in trained.predictions.values()} == {"out_of_fold"}
     assert set(trained.predictions) == {i.key for i in labelled}
@@ -206,7 +206,7 @@ def test_no_image_is_scored_by_a_network_that_was_trained_on_its_group(
     kept: list[object] = []
     monkeypatch.setattr(pipeline, "fit", watch_fit)
     monkeypatch.setattr(pipeline, "score_cached", watch_score)
-    train_model(quick(), labelled, taps, weights="random", device=CPU, reporter=Silent())
+    train_model(quick(), labelled, taps, device=CPU, reporter=Silent())
     assert len(trained_on) == 4  # three folds, and the model itself
 
 
@@ -218,7 +218,7 @@ def test_with_enough_labels_the_fixed_parts_are_used(
     parts = ("train", "calibration", "test")
     images = [dataclasses.replace(i, part=parts[int(i.group[4:]) % 3]) for i in labelled]
     assert fixed_parts_suffice(images)
-    trained = train_model(quick(), images, taps, weights="random", device=CPU, reporter=Silent())
+    trained = train_model(quick(), images, taps, device=CPU, reporter=Silent())
     assert trained.held_out == "test"
     assert trained.model.calibration.source == "calibration"
     assert trained.model.calibration.n_bad == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,24 @@ def test_an_inspection_gives_one_row_a_file_and_names_what_it_could_not_read(
     folder = filled.data_dir / "jobs" / str(job.id) / "inspect"
     assert np.load(folder / f"{rows['a.png']['sha256']}.npy", allow_pickle=False).shape == (8, 8)
     assert not staging.exists()
+
+
+def test_an_inspection_names_what_was_left_out_of_a_zip(filled: Database, project: int, surfaces: Path) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(surfaces / "00.png", "a.png")
+        archive.writestr("../evil.png", b"x")
+    packed.seek(0)
+    staging = archives.stage_uploads(filled.data_dir, [("parts.zip", packed)])
+    job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(staging)})
+    assert job.result is not None
+    rows = {row["name"]: row for row in job.result["rows"]}
+    assert len(rows) == 2
+    (evil,) = (row for name, row in rows.items() if "evil" in name)
+    assert evil["error"]
+    assert evil["score"] is None
 
 
 def test_an_inspection_reads_nothing_outside_the_uploads(filled: Database, project: int, surfaces: Path) -> None:
