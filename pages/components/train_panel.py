@@ -13,6 +13,7 @@ from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start, status_word, took
 from pages.components.project import go, missing_labels
 from pages.components.text import count, duration, figure, moment, percent, plain, prose
+from ssn_core import weights
 from ssn_core.recipes import BACKBONE_TITLES, BACKBONES, DEFAULT_RECIPE, MIN_BAD, MIN_GOOD, RECIPES
 from storage import jobs, projects, registry
 
@@ -72,6 +73,7 @@ def draw_form(project: projects.Project) -> Choice:
         persist_state="session",
         help="The frozen network that turns an image into features.",
     )
+    _say_which_weights(backbone)
     with st.expander(f"Advanced: name, image size {project.image_height} × {project.image_width}, epochs …"):
         name = st.text_input(
             "Name of the model", placeholder="automatic: recipe and time", max_chars=200, key=state.Key.TRAIN_NAME
@@ -111,6 +113,33 @@ def draw_form(project: projects.Project) -> Choice:
         pooling_fraction=None if pooling is None else float(pooling),
         name=name.strip(),
     )
+
+
+HOW_TO_BRING = (
+    "On a computer with internet, download `{file}` ({url}), rename it to `{name}.pth` and copy it into a folder here; "
+    "set SSN_WEIGHTS_DIR to that folder and start the app again."
+)
+
+
+def _say_which_weights(backbone: str) -> None:
+    """Which weights a training would use, and how to bring ImageNet's to a computer without internet."""
+    if weights.find_imagenet(backbone, resources.settings().weights_dir) is not None:
+        st.caption("With ImageNet weights, found on this computer.")
+        return
+    url = weights.IMAGENET_URLS[backbone]
+    how = HOW_TO_BRING.format(file=url.rsplit("/", 1)[-1], url=url, name=backbone)
+    if weights.bundled(backbone) is not None:
+        st.caption(
+            "ImageNet weights are not on this computer: they are downloaded once, or, without internet, the bundled "
+            "backbone is used, which learned from generated textures and is less accurate.",
+            help=how,
+        )
+    else:
+        st.caption(
+            "Needs ImageNet weights, which are not on this computer: they are downloaded once; without internet this "
+            "backbone cannot be trained, only its speed can be measured.",
+            help=how,
+        )
 
 
 def submit(project: projects.Project, choice: Choice) -> int:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, running, set_job, texts
 
@@ -130,3 +132,18 @@ def test_another_model_can_be_made_the_active_one(db: Database, project: project
     app.button(key=f"model-activate-{first.id}").click().run()
     assert projects.get(db, project_id=project.id).active_model_id == first.id
     assert len(registry.list_models(db, project_id=project.id)) == 2
+
+
+def test_the_page_says_which_weights_a_training_would_use(
+    db: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project_with_images(db, ["good", "bad"])
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert "the bundled backbone is used" in texts(open_page("train"))
+    cached = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"")
+    app = open_page("train")
+    assert "With ImageNet weights" in texts(app)
+    app.selectbox(key=state.Key.TRAIN_BACKBONE).set_value("wide_resnet50_2").run()
+    assert "cannot be trained" in texts(app)
