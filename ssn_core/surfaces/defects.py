@@ -81,7 +81,7 @@ def pit(rng: np.random.Generator, piece: Relief, strength: float) -> Relief:
 
 def stain(rng: np.random.Generator, piece: Relief, strength: float) -> Relief:
     """A dried drop or a smear: a faint, cloudy change of tint, darker at the rim; the grain shows through."""
-    radius = rng.uniform(8, 19)
+    radius = rng.uniform(9, 19)
     inside = _patch(rng, piece.shape, radius, rough=0.3, stretch=rng.uniform(1, 2))
     body = smoothstep(inside * radius / 3 + 0.4) * (0.75 + 0.22 * power_law(rng, piece.shape, 1.4, coarsest=60))
     rim = np.exp(-(((inside * radius - 1.2) / 1.6) ** 2))

@@ -6,7 +6,6 @@ order, or in which process.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ _BLOCK = 4  # of so many images in a row of one material, exactly one is bad
 
 _ALTERED = 2.5 / 255  # a change below this is lost in the sensor's noise
 _FEWEST_PIXELS = 20  # altered ones, for a defect to be worth the name
-_LEAST_CONTRAST = 0.06  # of the strongest tenth of the altered pixels, 0..1, on a surface without any texture
+_LEAST_CONTRAST = 0.07  # of the strongest tenth of the altered pixels, 0..1, on a surface without any texture
 _SPECK = 5  # altered pixels on their own, fewer than this, belong to no defect
 
 
@@ -143,7 +142,7 @@ def _damaged(good_piece: Relief, good: F32, shot: camera.Shot, what: Plan, seed:
     assert what.defect is not None  # noqa: S101  # for the type checker: the caller has asked
     draw = KINDS[what.material][what.defect]
     rng = _rng(seed, what, "defect")
-    strength = rng.uniform(0.75, 1.2)
+    strength = rng.uniform(0.85, 1.3)
     texture = _texture(good)
     for _ in range(8):
         bad = camera.expose(draw(rng, good_piece, strength), shot)
@@ -164,7 +163,7 @@ def _texture(picture: F32) -> float:
 
 def _visible(texture: float, area: int) -> float:
     """The contrast that an eye needs: more on busy surfaces, less for what covers many pixels."""
-    return _LEAST_CONTRAST + 2.6 * texture / max(1.0, math.sqrt(area / 100))
+    return _LEAST_CONTRAST + 2.6 * texture / max(1.0, float((area / 100) ** 0.35))
 
 
 def _solid(altered: Mask) -> Mask:

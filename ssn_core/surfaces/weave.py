@@ -16,7 +16,7 @@ Index = npt.NDArray[np.intp]
 
 _DYES = (  # (warp, weft): linen, denim, grey work cloth, olive canvas
     (rgb(0.72, 0.66, 0.55), rgb(0.68, 0.61, 0.50)),
-    (rgb(0.27, 0.35, 0.50), rgb(0.55, 0.60, 0.66)),
+    (rgb(0.27, 0.35, 0.50), rgb(0.46, 0.52, 0.60)),
     (rgb(0.52, 0.53, 0.54), rgb(0.46, 0.47, 0.49)),
     (rgb(0.47, 0.46, 0.34), rgb(0.42, 0.40, 0.29)),
 )
@@ -47,8 +47,8 @@ class _Cloth:
 
 def fabric(part: np.random.Generator, image: np.random.Generator, shape: Shape) -> Relief:
     """Cloth in plain weave or twill."""
-    pitch = part.uniform(6.2, 8.2)
-    twill = bool(part.uniform() < 0.4)
+    pitch = part.uniform(6.4, 7.6)
+    twill = bool(part.uniform() < 0.35)
     dye = _DYES[part.integers(len(_DYES))]
     tone = np.float32(part.uniform(0.92, 1.08))
     width = part.uniform(0.84, 0.93)
@@ -74,16 +74,16 @@ def fabric(part: np.random.Generator, image: np.random.Generator, shape: Shape) 
 def _threads(rng: np.random.Generator, position: F32, pitch: float, shape: Shape) -> F32:
     """Pixels to thread numbers, where no two threads are equally wide."""
     n = int(2 * max(shape) / pitch) + 8
-    edges = np.concatenate([[0.0], np.cumsum(pitch * np.clip(rng.normal(1, 0.07, n), 0.75, 1.3))])
+    edges = np.concatenate([[0.0], np.cumsum(pitch * np.clip(rng.normal(1, 0.05, n), 0.8, 1.25))])
     edges += rng.uniform(0, pitch) - edges[-1] / 2
     return np.interp(position, edges, np.arange(n + 1)).astype(np.float32)
 
 
 def _yarn(rng: np.random.Generator, shape: Shape, position: F32, colour: F32, angle: float) -> F32:
     """The colour (H, W, 3) of threads: each lighter or darker, with fibres along it and thick and thin places."""
-    each = rng.normal(0, 0.045, int(position.max()) + 2).astype(np.float32)[position.astype(np.intp)]
-    fibres = 0.06 * streaks(rng, shape, along=3.0, across=0.45, angle=angle)
-    drift = 0.035 * streaks(rng, shape, along=22.0, across=1.6, angle=angle)
+    each = rng.normal(0, 0.03, int(position.max()) + 2).astype(np.float32)[position.astype(np.intp)]
+    fibres = 0.05 * streaks(rng, shape, along=3.0, across=0.45, angle=angle)
+    drift = 0.025 * streaks(rng, shape, along=22.0, across=1.6, angle=angle)
     clouds = 0.02 * power_law(rng, shape, 1.5)
     return np.asarray(colour * (1 + each + fibres + drift + clouds)[..., None], dtype=np.float32)
 
@@ -111,7 +111,7 @@ def _draw(cloth: _Cloth, gap: Gap | None) -> Relief:
     top = np.maximum(np.maximum(warp_top, weft_top), -0.9)  # the dark behind the cloth
     is_warp = (warp_top >= weft_top)[..., None]
     depth = np.clip((top + 0.9) / 1.9, 0.0, 1.0)
-    albedo = np.where(is_warp, cloth.warp, cloth.weft) * (0.22 + 0.78 * depth**0.8)[..., None]
+    albedo = np.where(is_warp, cloth.warp, cloth.weft) * (0.28 + 0.72 * depth**0.8)[..., None]
     return Relief(
         height=(top * cloth.pitch * 0.11).astype(np.float32),
         albedo=np.clip(albedo, 0.0, 1.0).astype(np.float32),
@@ -127,10 +127,10 @@ def _round(across: F32, width: float) -> F32:
 
 
 def _unravelled(cloth: _Cloth, rng: np.random.Generator) -> Relief:
-    """The cloth with 20 to 70 pixels of one warp thread missing, well inside the picture."""
+    """The cloth with 32 to 80 pixels of one warp thread missing, well inside the picture."""
     height, width = cloth.a.shape
     row, column = round(rng.uniform(0.25, 0.75) * (height - 1)), round(rng.uniform(0.1, 0.9) * (width - 1))
-    length = min(rng.uniform(20, 70), 0.45 * height) / cloth.pitch
+    length = min(rng.uniform(32, 80), 0.45 * height) / cloth.pitch
     middle = float(cloth.b[row, column])
     gap = Gap(thread=int(cloth.a[row, column]), start=middle - length / 2, end=middle + length / 2)
     return _draw(cloth, gap)
