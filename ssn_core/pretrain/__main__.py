@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ssn_core.pretrain", description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="weights to write (float16 safetensors)")
     parser.add_argument("--state", type=Path, help="keep the run's state here, and go on from it")
+    parser.add_argument(
+        "--cool-down", type=int, default=0, help="end the run of --state in so many steps, whatever --steps says"
+    )
     parser.add_argument("--steps", type=int, default=defaults.steps)
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
     parser.add_argument("--classes", type=int, default=defaults.n_classes)
@@ -38,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             settings,
             device=device,
             state_file=options.state,
+            cool_down=options.cool_down,
             on_step=lambda _, means: _messages.print(" ".join(f"{k}={v:g}" for k, v in means.items())),
         )
     except SsnError as error:
@@ -45,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     description = {
         "settings": asdict(settings),
+        "steps_done": log[-1]["step"],
+        "cool_down": options.cool_down,
         "device": device_title(device),
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),

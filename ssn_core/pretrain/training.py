@@ -74,6 +74,7 @@ def pretrain(
     *,
     device: torch.device,
     state_file: Path | None = None,
+    cool_down: int = 0,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
     log_every: int = 50,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
@@ -81,6 +82,8 @@ def pretrain(
 
     Args:
         state_file: kept up to date every few minutes; a run of the same settings goes on from it.
+        cool_down: end the run in so many more steps, the learning rate falling to zero in a straight line: for when the
+            time is up before the schedule is. 0 = follow the schedule.
         on_step: called every `log_every` steps with the step and the means since the last call.
 
     Returns:
@@ -94,7 +97,7 @@ def pretrain(
     bank = make_bank(settings.n_classes, seed=settings.seed).to(device)
     generator = torch.Generator(device).manual_seed(settings.seed + 1)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.peak_lr, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
+    schedule: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.peak_lr, total_steps=settings.steps, pct_start=0.1
     )
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -114,8 +117,15 @@ def pretrain(
         generator.set_state(state["generator"].cpu())
         step, seconds, log = state["step"], state["seconds"], state["log"]
 
+    last = settings.steps
+    if cool_down:
+        last = min(last, step + cool_down)
+        for group in optimiser.param_groups:
+            group["initial_lr"] = group["lr"]  # the new schedule starts from here
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _falling(last - step))
+
     def save() -> None:
-        if state_file is None:
+        if state_file is None or cool_down:  # a cool-down ends a run: the state before it stays as it is
             return
         partial = state_file.with_name(state_file.name + ".tmp")
         torch.save(
@@ -136,7 +146,7 @@ def pretrain(
     began, saved = time.monotonic() - seconds, time.monotonic()
     sums: dict[str, float] = {}
     net.train()
-    while step < settings.steps:
+    while step < last:
         classes = torch.randint(settings.n_classes, (settings.batch_size,), generator=generator, device=device)
         images = render(bank, classes, settings.image_size, generator=generator)
         images, opacity = add_marks(images, share=settings.marked_share, generator=generator)
@@ -158,20 +168,25 @@ def pretrain(
         step += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
+        sums["lr"] = sums.get("lr", 0.0) + float(optimiser.param_groups[0]["lr"])
         sums["accuracy"] = sums.get("accuracy", 0.0) + float((class3.argmax(1) == classes).float().mean())
-        if step % log_every == 0 or step == settings.steps:
+        if step % log_every == 0 or step == last:
             seconds = time.monotonic() - began
             n = (step - 1) % log_every + 1
-            means = {"step": step, "seconds": round(seconds, 1), **{k: round(v / n, 4) for k, v in sums.items()}}
+            means = {"step": step, "seconds": round(seconds, 1), **{k: float(f"{v / n:.4g}") for k, v in sums.items()}}
             log.append(means)
             sums = {}
             if on_step is not None:
                 on_step(step, means)
-            if time.monotonic() - saved > 120 or step == settings.steps:
+            if time.monotonic() - saved > 120 or step == last:
                 save()
                 saved = time.monotonic()
     state_dict = {k: v.detach().cpu() for k, v in net.network.state_dict().items() if k.split(".")[0] in _STAGES}
     return state_dict, log
+
+
+def _falling(steps: int) -> Callable[[int], float]:
+    return lambda done: max(0.0, 1.0 - done / steps)
 
 
 def _mark_loss(logits: Tensor, opacity: Tensor) -> Tensor:

@@ -101,3 +101,18 @@ def test_the_command_writes_weights_that_the_backbone_takes(tmp_path: Path) -> N
     assert torch.isfinite(tap3).all()
     with safetensors.safe_open(out, framework="pt") as file:
         assert "settings" in file.metadata()["pretraining"]
+
+
+def test_a_cool_down_ends_a_run_early_with_a_falling_rate_and_leaves_its_state(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    pretrain(TINY, device=torch.device("cpu"), state_file=path)
+    state = torch.load(path, weights_only=True)
+    state["step"] = 1
+    torch.save(state, path)
+    before = path.read_bytes()
+    _, log = pretrain(TINY, device=torch.device("cpu"), state_file=path, cool_down=3, log_every=1)
+    assert [line["step"] for line in log[1:]] == [2, 3, 4]
+    rates = [line["lr"] for line in log[1:]]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] <= state["optimiser"]["param_groups"][0]["lr"] * (1 + 1e-3)
+    assert path.read_bytes() == before
