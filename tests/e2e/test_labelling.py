@@ -208,6 +208,7 @@ def test_undo_leaves_alone_what_a_colleague_has_said_since(
     open_board(other, app_server)
     other.keyboard.press("ArrowRight")
     other.keyboard.press("b")
+    expect(other.locator(".grid .tile").nth(1)).to_have_attribute("data-label", "bad")  # typed, not only sent
     wait_until_saved(other)
     second.close()
     expect(page.locator(".grid .tile").nth(1)).to_have_attribute("data-label", "bad", timeout=10_000)

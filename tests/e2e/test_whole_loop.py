@@ -82,6 +82,7 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
     for side in ("Height", "Width"):
         page.get_by_label(side, exact=True).fill(str(SIZE))
         page.get_by_label(side, exact=True).press("Enter")
+        wait_until_idle(page)
     page.get_by_role("button", name="Create project").click()
     expect(page.get_by_text("Next in Plates")).to_be_visible()
     page.get_by_label("Inspector", exact=True).fill("Ada")
@@ -96,6 +97,7 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
     )
     page.get_by_role("button", name="Check files").click()
     expect(page.get_by_text("Found: CSV file, 25 images")).to_be_visible()
+    wait_until_idle(page)
     shot("2-preview")
     page.get_by_role("button", name="Import 25 images").click()
     expect(page.get_by_text("Import done")).to_be_visible(timeout=SLOW)
@@ -135,6 +137,7 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
     page.get_by_text("Advanced", exact=False).click()
     page.get_by_role("spinbutton", name="Epochs").fill("4")
     page.get_by_role("spinbutton", name="Epochs").press("Enter")
+    wait_until_idle(page)  # Streamlit may drop a click that comes while another rerun is on its way
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     shot("5-training")
@@ -171,6 +174,8 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
     page.locator("input[type=file]").set_input_files(
         [{"name": f"new{n}.png", "mimeType": "image/png", "buffer": data} for n, data in enumerate(new)]
     )
+    expect(page.get_by_role("button", name="Inspect 3 files")).to_be_enabled()
+    wait_until_idle(page)
     page.get_by_role("button", name="Inspect 3 files").click()
     expect(page.get_by_text("Inspection done")).to_be_visible(timeout=SLOW)
     with page.expect_download() as download:
@@ -179,6 +184,12 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
     assert len(table) == 4
     assert {line.split(",")[0] for line in table[1:]} == {"new0.png", "new1.png", "new2.png"}
     shot("9-inspect")
+
+
+def wait_until_idle(page: Page) -> None:
+    """Wait until the page script has run: nobody clicks within milliseconds of the last key."""
+    page.wait_for_timeout(300)
+    expect(page.locator("[data-testid=stApp]")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 ALPHA = """canvas => {
