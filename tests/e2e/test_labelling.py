@@ -206,7 +206,10 @@ def test_undo_leaves_alone_what_a_colleague_has_said_since(
     sign_in(second, app_server, "Bob")
     other = second.new_page()
     open_board(other, app_server)
+    expect(other.locator(".grid .tile")).to_have_count(3)  # all of them: the board began with the unlabelled one
+    other.keyboard.press("Home")
     other.keyboard.press("ArrowRight")
+    expect(other.locator(".grid .tile").nth(1)).to_have_class("tile current")
     other.keyboard.press("b")
     expect(other.locator(".grid .tile").nth(1)).to_have_attribute("data-label", "bad")  # typed, not only sent
     wait_until_saved(other)
