@@ -250,7 +250,7 @@ def _predict(options: argparse.Namespace) -> None:
     from ssn_core.checkpoint import load_model
     from ssn_core.imaging import decode
     from ssn_core.inference import best_device, score_files
-    from ssn_core.rendering import overlay, png_bytes
+    from ssn_core.rendering import overlay, png_bytes, to_display_size
 
     items = _items_to_score(options.images)
     model, backbone = load_model(options.model)
@@ -275,11 +275,9 @@ def _predict(options: argparse.Namespace) -> None:
             rows[result.key] = (result.score, "bad" if result.score >= threshold else "good")
             if options.overlays is not None:
                 photo = np.asarray(decode(paths[result.key]).rgb)
-                # The blur is set in pixels of the network's input; the photo may be larger.
-                sigma = model.recipe.map_sigma * photo.shape[0] / model.recipe.image_size[0]
-                picture = overlay(
-                    photo, result.cam, low=calibration.scale_low, high=calibration.scale_high, sigma=sigma
-                )
+                # As the colour scale was set: blurred at the size of the network's input.
+                shown = to_display_size(result.cam, model.recipe.image_size, sigma=model.recipe.map_sigma)
+                picture = overlay(photo, shown, low=calibration.scale_low, high=calibration.scale_high)
                 _write(options.overlays / f"{result.key}.png", png_bytes(picture))
             reporter.progress("Scoring", done + len(errors), len(items))
     _write_scores(options.out, items, rows, errors, threshold)

@@ -115,13 +115,20 @@ def cross_validate(
                 "pooling_fraction": chosen.pooling_fraction,
                 "pooling_fraction_trials": trials,
                 "seconds": round(time.monotonic() - start, 1),
+                "device": device_title(device),
+                "settings": chosen.settings(),
             }
         )
     reporter.progress("Measuring", 0, 0)
     pooled = measure(images, everything, size=recipe.image_size, sigma=recipe.map_sigma)
     seconds = round(time.monotonic() - began, 1)
     return {
-        "pooled": {**dataclasses.asdict(pooled), "seconds": seconds},
+        "pooled": {
+            **dataclasses.asdict(pooled),
+            "seconds": seconds,
+            "device": device_title(device),
+            "settings": recipe.settings(),
+        },
         "folds": reports,
         "seconds": seconds,
         "device": device_title(device),

@@ -80,7 +80,6 @@ def overlay(
     high: float,
     opacity: float = 0.5,
     threshold: float | None = None,
-    sigma: float = 0.0,
 ) -> UInt8Array:
     """The photo with the anomaly map laid over it.
 
@@ -90,7 +89,6 @@ def overlay(
         low, high: the model's one fixed colour scale, in the map's units.
         opacity: 0 (photo alone) to 1 (full colour).
         threshold: in the map's units; what lies below it stays uncoloured. None: everything above `low` is coloured.
-        sigma: Gaussian blur of the map in pixels of the photo, 0 = none.
 
     Returns:
         uint8 (H, W, 3); pixels at or below `low` (or below `threshold`) are exactly those of the photo.
@@ -102,7 +100,7 @@ def overlay(
     if not 0.0 <= opacity <= 1.0:
         raise SettingError("The opacity is out of range", value=opacity, expected="a number from 0 to 1")
     photo = _checked_rgb(rgb)
-    shown = to_display_size(anomaly_map, (photo.shape[0], photo.shape[1]), sigma=sigma)
+    shown = to_display_size(anomaly_map, (photo.shape[0], photo.shape[1]))
     coloured = _TABLE[quantise(shown, low=low, high=high)]
     alpha = coloured[..., 3:].astype(np.float32) * np.float32(opacity / 255.0)
     if threshold is not None:

@@ -199,11 +199,9 @@ def viewer_picture(folder: Path, sha256: str, name: str, _model: registry.Model)
         folder: where the job left `<sha256>.png` and `<sha256>.npy`.
         _model: the job's model; not part of the cache's key, for the folder stands for it.
     """
-    image_path, map_path = folder / f"{sha256}.png", folder / f"{sha256}.npy"
-    if not image_path.exists():
+    image, map_path = _photo(folder, sha256), folder / f"{sha256}.npy"
+    if image is None:
         return None
-    with Image.open(image_path, formats=["PNG"]) as opened:
-        image = opened.convert("RGB")
     width, height = image.size
     stream = io.BytesIO()
     if max(image.size) > MAX_VIEW_EDGE:  # it travels to the browser in one piece, inside the page
@@ -215,6 +213,15 @@ def viewer_picture(folder: Path, sha256: str, name: str, _model: registry.Model)
         steps = rendering.quantise(shown, low=_model.scale_low, high=_model.scale_high)
         grey = data_url(rendering.png_bytes(steps))
     return MapPicture(name=plain(name), width=width, height=height, image=data_url(stream.getvalue()), map=grey)
+
+
+def _photo(folder: Path, sha256: str) -> Image.Image | None:
+    """The upright picture that the job left; None if it is gone."""
+    path = folder / f"{sha256}.png"
+    if not path.exists():
+        return None
+    with Image.open(path, formats=["PNG"]) as opened:
+        return opened.convert("RGB")
 
 
 def _thumbnail_url(row: Row, folder: Path, model: registry.Model) -> str | None:
@@ -233,11 +240,9 @@ def overlay_png(folder: Path, sha256: str, opacity: float, edge: int, _model: re
         opacity: 0 (image alone) to 1.
         _model: the job's model; not part of the cache's key, for the folder stands for it.
     """
-    image_path, map_path = folder / f"{sha256}.png", folder / f"{sha256}.npy"
-    if not image_path.exists():
+    image, map_path = _photo(folder, sha256), folder / f"{sha256}.npy"
+    if image is None:
         return None
-    with Image.open(image_path, formats=["PNG"]) as opened:
-        image = opened.convert("RGB")
     image.thumbnail((2 * edge, edge))
     rgb = np.asarray(image)
     if map_path.exists() and opacity > 0:

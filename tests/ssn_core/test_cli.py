@@ -67,7 +67,7 @@ def test_crossval_writes_the_report(surfaces: Path, tmp_path: Path) -> None:
     assert main([*arguments, *QUICK, "--out", str(out)]) == 0
     report = json.loads(out.read_text())
     for part in (report["pooled"], *report["folds"]):
-        assert {"i_auroc", "ap_det", "p_auroc", "ap_loc", "aupro", "seconds"} <= set(part)
+        assert {"i_auroc", "ap_det", "p_auroc", "ap_loc", "aupro", "seconds", "device", "settings"} <= set(part)
     assert report["settings"]["seed"] == 1
     assert report["settings"]["weights"] == "random"
     assert report["device"]
