@@ -35,10 +35,13 @@ class Model:
     created_at: datetime
     held_out: str  # test | out_of_fold: the role of the predictions that are honest
     threshold: float  # in force; a score at or above it means bad
+    threshold_low: float | None  # scores from here up to `threshold` go to a person; None = everything is decided
     suggested_threshold: float
     scale_low: float  # the one fixed colour scale, in the map's units
     scale_high: float
     summary: dict[str, Any]
+    parent_id: int | None  # the model that was active when this one was trained
+    archived_at: datetime | None
 
 
 def register(

@@ -119,10 +119,14 @@ class ModelRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     held_out: Mapped[str] = mapped_column(String(16))  # test | out_of_fold: which predictions are honest
     threshold: Mapped[float]  # in force; a score at or above it means bad
+    # With a second, lower threshold, scores from it up to `threshold` go to a person; None = everything is decided.
+    threshold_low: Mapped[float | None]
     suggested_threshold: Mapped[float]  # Youden's J on calibration or out-of-fold scores
     scale_low: Mapped[float]  # the model's one fixed colour scale, in CAM units
     scale_high: Mapped[float]
     summary: Mapped[dict[str, Any]]  # counts, settings and figures, as in model.json
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))  # active when this one was trained
+    archived_at: Mapped[datetime | None]  # no longer offered; scores and figures stay
 
 
 class PredictionRow(Base):
@@ -189,3 +193,93 @@ class ImportEntryRow(Base):
     outcome: Mapped[str] = mapped_column(String(16))  # added | already_there | rejected
     reason: Mapped[str] = mapped_column(Text, default="")
     image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id"))
+
+
+class ThresholdEventRow(Base):
+    """One change of a model's thresholds, appended and never overwritten; the newest one is in force."""
+
+    __tablename__ = "threshold_events"
+    __table_args__ = (Index(None, "model_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    threshold: Mapped[float]  # a score at or above it means bad
+    threshold_low: Mapped[float | None]  # scores from here up to `threshold` go to a person
+    how: Mapped[str] = mapped_column(String(200))  # in words: "Youden's J", "by hand", "escape rate at most 2 %"
+    inspector: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class MapVerdictRow(Base):
+    """One person's word on where a model's map looks; appended, the newest one of a model and image holds."""
+
+    __tablename__ = "map_verdicts"
+    __table_args__ = (UniqueConstraint("client", "seq"), Index(None, "model_id", "image_id", "id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    verdict: Mapped[str] = mapped_column(String(16))  # on_defect | elsewhere | unsure | cleared
+    inspector: Mapped[str] = mapped_column(String(100))
+    client: Mapped[str] = mapped_column(String(64))  # with seq: the same message twice is stored once
+    seq: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class StudyRow(Base):
+    """A measurement system analysis: the same parts, blind, in random order, to several inspectors, several times."""
+
+    __tablename__ = "studies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))  # one more rater
+    name: Mapped[str] = mapped_column(String(200))
+    trials: Mapped[int]
+    seed: Mapped[int]  # of the choice of parts and of the order of each trial
+    # Limits typed in, rates in 0..1: effectiveness (at least), miss_rate and false_alarm_rate (at most).
+    limits: Mapped[dict[str, Any]]
+    created_by: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    closed_at: Mapped[datetime | None]
+
+
+class StudyPartRow(Base):
+    """One part of a study, with its reference verdict as it was when the study began."""
+
+    __tablename__ = "study_parts"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    reference: Mapped[str] = mapped_column(String(8))  # good | bad
+    borderline: Mapped[bool]  # chosen because its score lies close to the threshold
+    model_verdict: Mapped[str | None] = mapped_column(String(8))  # good | bad, at the threshold of that moment
+
+
+class StudyVerdictRow(Base):
+    """One verdict in a study: never seen by others while it runs, never a label."""
+
+    __tablename__ = "study_verdicts"
+    __table_args__ = (UniqueConstraint("study_id", "inspector", "trial", "image_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    inspector: Mapped[str] = mapped_column(String(100))
+    trial: Mapped[int]  # from 1
+    verdict: Mapped[str] = mapped_column(String(8))  # good | bad
+    seconds: Mapped[float | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ReportRow(Base):
+    """A report that was written about a model; while there is one, the model cannot be deleted."""
+
+    __tablename__ = "reports"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), index=True)
+    sha256: Mapped[str] = mapped_column(String(64))  # of the file
+    path: Mapped[str] = mapped_column(Text)  # relative to the data folder
+    inspector: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

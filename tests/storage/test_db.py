@@ -13,12 +13,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from ssn_core.errors import SettingError, SsnError
-from storage.db import Database, alembic_config, connect
+from storage.db import Database, alembic_config, connect, upgrade
 from storage.settings import Settings
-from storage.tables import Base, ProjectRow
+from storage.tables import Base, ModelRow, ProjectRow
 
 ROOT = Path(__file__).parents[2]
 CONNECT = """
@@ -43,6 +43,34 @@ def test_the_first_version_can_be_taken_back(db: Database) -> None:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     assert set(inspect(db.engine).get_table_names()) == {"alembic_version"}
+
+
+def test_an_older_database_keeps_its_models_when_it_is_brought_up_to_date(db: Database) -> None:
+    config = alembic_config()
+    with db.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        now = "2026-11-24 10:00:00"
+        connection.execute(
+            text(
+                "INSERT INTO projects (id, name, name_key, created_at, image_height, image_width) "
+                "VALUES (1, 'Gear', 'gear', :now, 256, 256)"
+            ),
+            {"now": now},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO models (id, project_id, name, folder, recipe, backbone, created_at, held_out, threshold, "
+                "suggested_threshold, scale_low, scale_high, summary) "
+                "VALUES (1, 1, 'first', 'models/1', 'cam', 'resnet18', :now, 'test', 0.5, 0.25, 0, 1, '{}')"
+            ),
+            {"now": now},
+        )
+        connection.execute(text("UPDATE projects SET active_model_id = 1"))
+    upgrade(db.engine)
+    with db.read() as session:
+        [model] = session.scalars(select(ModelRow)).all()
+        assert (model.threshold, model.threshold_low, model.parent_id, model.archived_at) == (0.5, None, None, None)
 
 
 def test_sqlite_runs_in_wal_mode_with_foreign_keys_and_a_busy_timeout(db: Database) -> None:
