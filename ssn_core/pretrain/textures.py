@@ -3,8 +3,8 @@
 Learning from noise works when the noise has the statistics of natural textures (Baradad et al., "Learning to See by
 Looking at Noise", NeurIPS 2021; Kataoka et al., "Pre-training without Natural Images", ACCV 2020). A class here is one
 draw of parameters: the spectrum of its noise, its gratings (weaves, brushed metal), its cells (grains, dead leaves),
-how these are mixed and sharpened, and its colours. An image is one draw of phases, positions, lighting, blur and camera
-noise of its class.
+the filters of a small random network that noise passes through, how all is mixed and sharpened, and its colours. An
+image is one draw of phases and positions of its class. What a camera adds is in :mod:`ssn_core.pretrain.scenes`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-MAX_CELLS = 40  # seed points of the cellular layer
+MAX_CELLS = 48  # seed points of the cellular layer
+_CHANNELS, _WIDTH = 4, 5  # of the random network: hidden channels, filter width in pixels
+_LEAST = 0.12  # a layer of less weight is left out
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Bank:
     crossed: Tensor  # (N,) 0 = one grating, 1 = a weave
     cells: Tensor  # (N,) seed points
     cell_kind: Tensor  # (N,) 0 = distance to the nearest, 1 = borders between cells
-    mix: Tensor  # (N, 4) weights of noise, noise, grating, cells
+    filters_in: Tensor  # (N, channels, 2, width, width) of the random network, from two noises
+    filters_out: Tensor  # (N, 1, channels, width, width)
+    mix: Tensor  # (N, 5) weights of noise, noise, grating, cells, random network
     sharpness: Tensor  # (N,) of the squashing of the mixed field
     colours: Tensor  # (N, 3, 3) low, middle, high; RGB in [0, 1]
 
@@ -53,21 +58,25 @@ def make_bank(n_classes: int, *, seed: int) -> Bank:
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(n_classes, *shape, generator=g)
 
-    mix = torch.rand(n_classes, 4, generator=g) ** 3  # mostly one or two layers
+    mix = torch.rand(n_classes, 5, generator=g) ** 3  # mostly one or two layers
     mix[:, 0] += 0.15  # never without noise
+    mix = mix / mix.sum(1, keepdim=True)
+    mix = torch.where(mix < _LEAST, 0.0, mix)
     grey = uniform(0.0, 1.0, 3, 1)
     tint = 0.35 * torch.randn(n_classes, 1, 3, generator=g) * (torch.rand(n_classes, 1, 1, generator=g) < 0.5)
     return Bank(
         exponent=uniform(0.2, 3.2, 2),
         angle=uniform(0.0, math.pi, 2),
         stretch=torch.exp(uniform(0.0, math.log(12.0), 2)),
-        band=uniform(3.0, 22.0, 2) * (torch.rand(n_classes, 2, generator=g) < 0.35),
-        grating=torch.exp(uniform(math.log(2.0), math.log(20.0), 2)),
+        band=uniform(3.0, 36.0, 2) * (torch.rand(n_classes, 2, generator=g) < 0.35),
+        grating=torch.exp(uniform(math.log(2.0), math.log(32.0), 2)),
         grating_angle=uniform(0.0, math.pi),
         warp=uniform(0.0, 3.0) * (torch.rand(n_classes, generator=g) < 0.6),
         crossed=(torch.rand(n_classes, generator=g) < 0.5).float(),
         cells=torch.exp(uniform(math.log(4.0), math.log(MAX_CELLS))).round(),
         cell_kind=(torch.rand(n_classes, generator=g) < 0.5).float(),
+        filters_in=torch.randn(n_classes, _CHANNELS, 2, _WIDTH, _WIDTH, generator=g) / (2 * _WIDTH**2) ** 0.5,
+        filters_out=torch.randn(n_classes, 1, _CHANNELS, _WIDTH, _WIDTH, generator=g) / (_CHANNELS * _WIDTH**2) ** 0.5,
         mix=mix / mix.sum(1, keepdim=True),
         sharpness=torch.exp(uniform(math.log(0.5), math.log(6.0))),
         colours=(grey + tint).clamp(0.0, 1.0),
@@ -94,12 +103,24 @@ def render(bank: Bank, classes: Tensor, size: int, *, generator: torch.Generator
     turn = uniform(-0.12, 0.12)  # parts are never placed twice in quite the same way
     zoom = uniform(0.85, 1.18)
     noise = [_noise(bank, classes, layer, size, turn, zoom, generator) for layer in (0, 1)]
-    grating = _grating(bank, classes, size, turn, zoom, noise[0], uniform(0.0, 2 * math.pi, 2))
-    cells = _cells(bank, classes, size, zoom, generator)
-    field = torch.einsum("blhw,bl->bhw", torch.stack((*noise, grating, cells), dim=1), bank.mix[classes])
+    weight = bank.mix[classes][:, :, None, None]
+    field = weight[:, 0] * noise[0] + weight[:, 1] * noise[1]
+    phase = uniform(0.0, 2 * math.pi, 2)
+    for layer in (2, 3, 4):  # only for the classes that have it
+        some = (bank.mix[classes, layer] > 0).nonzero()[:, 0]
+        if not len(some):
+            continue
+        if layer == 2:
+            drawn = _grating(bank, classes[some], size, turn[some], zoom[some], noise[0][some], phase[some])
+        elif layer == 3:
+            drawn = _cells(bank, classes[some], size, zoom[some], generator)
+        else:
+            drawn = _network(bank, classes[some], torch.stack((noise[0][some], noise[1][some]), dim=1))
+        field[some] += weight[some, layer] * drawn
     field = torch.tanh(bank.sharpness[classes, None, None] * standardised(field))
     rgb = _coloured(bank.colours[classes], 0.5 + 0.5 * field)
-    return _photographed(rgb, generator)
+    rgb = torch.where(uniform(0.0, 1.0, 1, 1, 1) < 0.5, rgb.flip(-1), rgb)
+    return torch.where(uniform(0.0, 1.0, 1, 1, 1) < 0.5, rgb.flip(-2), rgb)
 
 
 def standardised(field: Tensor) -> Tensor:
@@ -157,27 +178,19 @@ def _cells(bank: Bank, classes: Tensor, size: int, zoom: Tensor, generator: torc
     return standardised(field)
 
 
+def _network(bank: Bank, classes: Tensor, noises: Tensor) -> Tensor:
+    """Two noises (B, 2, size, size) through each class's own two random layers; (B, size, size)."""
+    batch, size = len(classes), noises.shape[-1]
+    hidden = F.conv2d(
+        noises.reshape(1, batch * 2, size, size), bank.filters_in[classes].flatten(0, 1), padding="same", groups=batch
+    )
+    folded = torch.sin(3.0 * hidden)
+    drawn = F.conv2d(folded, bank.filters_out[classes].flatten(0, 1), padding="same", groups=batch)
+    return standardised(drawn[0])
+
+
 def _coloured(colours: Tensor, value: Tensor) -> Tensor:
     """Values in [0, 1] through each class's three colours; (B, 3, H, W)."""
     value = value[:, None]
     low, middle, high = (colours[:, step, :, None, None] for step in range(3))
     return torch.where(value < 0.5, low + (middle - low) * 2 * value, middle + (high - middle) * (2 * value - 1))
-
-
-def _photographed(rgb: Tensor, generator: torch.Generator) -> Tensor:
-    """Contrast, exposure, a lighting gradient, camera noise, and now and then grey and flips."""
-    device, batch, size = rgb.device, len(rgb), rgb.shape[-1]
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(batch, *shape, generator=generator, device=device)
-
-    grey = rgb.mean(1, keepdim=True).expand_as(rgb)
-    rgb = torch.where(uniform(0.0, 1.0, 1, 1, 1) < 0.5, grey, rgb)
-    rgb = (rgb - 0.5) * torch.exp(uniform(math.log(0.25), math.log(1.3), 1, 1, 1)) + uniform(0.3, 0.7, 1, 1, 1)
-    axis = torch.linspace(-1.0, 1.0, size, device=device)
-    slope = uniform(-0.15, 0.15, 2, 1)
-    rgb = rgb + (slope[:, 0, :, None] * axis[None, :, None] + slope[:, 1, :, None] * axis[None, None, :])[:, None]
-    rgb = rgb + uniform(0.0, 0.04, 1, 1, 1) * torch.randn(rgb.shape, generator=generator, device=device)
-    rgb = torch.where(uniform(0.0, 1.0, 1, 1, 1) < 0.5, rgb.flip(-1), rgb)
-    rgb = torch.where(uniform(0.0, 1.0, 1, 1, 1) < 0.5, rgb.flip(-2), rgb)
-    return rgb.clamp(0.0, 1.0)

@@ -1,7 +1,8 @@
 """The pretraining run: textures in, a frozen backbone's weights out.
 
-Two tasks share the network: which texture class is this (from the mean of layer2 and of layer3), and which cells hold a
-mark. Both are read off exactly the layers whose features the product uses.
+Two tasks share the network: which texture is this (from the mean of layer2 and of layer3 over its region), and for each
+cell, whether it holds a mark, of which shape, with which filling. Both are read off exactly the layers whose features
+the product uses, by one linear map each, so that what they need to know is in the features plainly.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch.nn import functional as F
 
 from ssn_core.backbone import IMAGENET_MEAN, IMAGENET_STD
 from ssn_core.errors import SettingError
-from ssn_core.pretrain.marks import add_marks, cells_touched
+from ssn_core.pretrain.marks import FILLINGS, SHAPES, Marks, add_marks
+from ssn_core.pretrain.scenes import Scenes, compose, photograph
 from ssn_core.pretrain.textures import make_bank, render
 
 _STAGES = ("conv1", "bn1", "layer1", "layer2", "layer3")
@@ -31,13 +33,14 @@ _STAGES = ("conv1", "bn1", "layer1", "layer2", "layer3")
 class Settings:
     """Everything that decides the result, device and library versions aside."""
 
-    steps: int = 4000
-    batch_size: int = 128
-    image_size: int = 64  # pixels
+    steps: int = 16000
+    batch_size: int = 56
+    image_size: int = 96  # pixels, a multiple of 16
     n_classes: int = 2000
     peak_lr: float = 2e-3
     weight_decay: float = 0.02
-    marked_share: float = 0.6
+    marked_share: float = 0.7
+    two_textures_share: float = 0.4
     seed: int = 0
 
 
@@ -53,20 +56,37 @@ class Pretrainer(nn.Module):
             if isinstance(module, nn.Conv2d) and module.padding != (0, 0):
                 module.padding_mode = "replicate"
         self.class2, self.class3 = nn.Linear(128, n_classes), nn.Linear(256, n_classes)
-        self.mark2, self.mark3 = nn.Conv2d(128, 1, 1), nn.Conv2d(256, 1, 1)
+        n_outputs = 1 + len(SHAPES) + len(FILLINGS)
+        self.mark2, self.mark3 = nn.Conv2d(128, n_outputs, 1), nn.Conv2d(256, n_outputs, 1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Class logits from layer2 and layer3, then mark logits (B, h, w) of both."""
+    def forward(self, images: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits from layer2 and from layer3.
+
+        Args:
+            images: (B, 3, S, S), normalised.
+            regions: (B, 2, S/8, S/8), how much of each cell belongs to the first and to the second texture.
+
+        Returns:
+            class logits (B, 2, n_classes) of the two regions from both layers, then mark logits (B, 1 + shapes +
+            fillings, h, w) of both.
+        """
         n = self.network
         x = n.layer1(n.maxpool(n.relu(n.bn1(n.conv1(images)))))
         tap2 = n.layer2(x)
         tap3 = n.layer3(tap2)
+        coarse = F.avg_pool2d(regions, 2)
         return (
-            self.class2(tap2.mean((2, 3))),
-            self.class3(tap3.mean((2, 3))),
-            self.mark2(tap2)[:, 0],
-            self.mark3(tap3)[:, 0],
+            self.class2(_region_means(tap2, regions)),
+            self.class3(_region_means(tap3, coarse)),
+            self.mark2(tap2),
+            self.mark3(tap3),
         )
+
+
+def _region_means(tap: Tensor, regions: Tensor) -> Tensor:
+    """Mean feature of each region, cells weighted by their share in it; (B, 2, C)."""
+    weights = (regions / regions.sum((2, 3), keepdim=True).clamp_min(1e-3)).to(tap.dtype)
+    return torch.einsum("bchw,bkhw->bkc", tap, weights)
 
 
 def pretrain(
@@ -148,18 +168,21 @@ def pretrain(
     net.train()
     while step < last:
         classes = torch.randint(settings.n_classes, (settings.batch_size,), generator=generator, device=device)
-        images = render(bank, classes, settings.image_size, generator=generator)
-        images, opacity = add_marks(images, share=settings.marked_share, generator=generator)
+        textures = render(bank, classes, settings.image_size, generator=generator)
+        scenes = compose(textures, classes, share=settings.two_textures_share, generator=generator)
+        images, marks = add_marks(scenes.images, share=settings.marked_share, generator=generator)
+        images = photograph(images, generator=generator)
         images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        regions = _regions(scenes)
         with torch.autocast(device.type, torch.bfloat16):
-            class2, class3, mark2, mark3 = net(images)
+            class2, class3, mark2, mark3 = net(images, regions)
         losses = {
-            "class3": F.cross_entropy(class3.float(), classes, label_smoothing=0.1),
-            "class2": F.cross_entropy(class2.float(), classes, label_smoothing=0.1),
-            "mark2": _mark_loss(mark2.float(), opacity),
-            "mark3": _mark_loss(mark3.float(), opacity),
+            "class3": _class_loss(class3.float(), scenes, regions),
+            "class2": _class_loss(class2.float(), scenes, regions),
+            "mark2": _mark_loss(mark2.float(), marks),
+            "mark3": _mark_loss(mark3.float(), marks.coarser()),
         }
-        loss = losses["class3"] + 0.5 * losses["class2"] + 2.0 * losses["mark2"] + losses["mark3"]
+        loss = 0.5 * losses["class3"] + 0.25 * losses["class2"] + 4.0 * losses["mark2"] + 2.0 * losses["mark3"]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -169,7 +192,7 @@ def pretrain(
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         sums["lr"] = sums.get("lr", 0.0) + float(optimiser.param_groups[0]["lr"])
-        sums["accuracy"] = sums.get("accuracy", 0.0) + float((class3.argmax(1) == classes).float().mean())
+        sums["accuracy"] = sums.get("accuracy", 0.0) + float((class3[:, 0].argmax(1) == classes).float().mean())
         if step % log_every == 0 or step == last:
             seconds = time.monotonic() - began
             n = (step - 1) % log_every + 1
@@ -189,13 +212,31 @@ def _falling(steps: int) -> Callable[[int], float]:
     return lambda done: max(0.0, 1.0 - done / steps)
 
 
-def _mark_loss(logits: Tensor, opacity: Tensor) -> Tensor:
-    """Cross-entropy on the marked cells and on the others, each with half the weight: marks are rare."""
-    target = cells_touched(opacity, logits.shape[-1])
-    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    marked = target.sum().clamp_min(1.0)
-    rest = (1 - target).sum().clamp_min(1.0)
-    return 0.5 * ((loss * target).sum() / marked + (loss * (1 - target)).sum() / rest)
+def _regions(scenes: Scenes) -> Tensor:
+    """Share of each 8 x 8 cell in the first and in the second texture; cells on the border count little."""
+    second = F.avg_pool2d(scenes.second[:, None], 8)
+    return torch.cat((1 - second, second), dim=1) ** 2
+
+
+def _class_loss(logits: Tensor, scenes: Scenes, regions: Tensor) -> Tensor:
+    """Cross-entropy of the regions that are large enough to be known by."""
+    weight = (regions.mean((2, 3)) > 0.1).float()
+    loss = F.cross_entropy(logits.flatten(0, 1), scenes.classes.flatten(), reduction="none", label_smoothing=0.1)
+    return (loss * weight.flatten()).sum() / weight.sum().clamp_min(1.0)
+
+
+def _mark_loss(logits: Tensor, marks: Marks) -> Tensor:
+    """Is there a mark (marked cells and others weigh half each), and, where there is one, which? Cross-entropies."""
+    there, shape, filling = torch.split(logits, [1, len(SHAPES), len(FILLINGS)], dim=1)
+    loss = F.binary_cross_entropy_with_logits(there[:, 0], marks.touched, reduction="none")
+    free = (1 - marks.touched) * (~marks.hidden).float()
+    n_marked = marks.touched.sum().clamp_min(1.0)
+    found = 0.5 * ((loss * marks.touched).sum() / n_marked + (loss * free).sum() / free.sum().clamp_min(1.0))
+    named = sum(
+        F.cross_entropy(scores, kind, reduction="none", ignore_index=-1).sum() / n_marked
+        for scores, kind in ((shape, marks.shape), (filling, marks.filling))
+    )
+    return found + 0.15 * named
 
 
 def write_weights(state: dict[str, Tensor], path: Path, *, description: dict[str, Any]) -> None:

@@ -11,7 +11,8 @@ import torch
 from ssn_core.backbone import Backbone
 from ssn_core.errors import SettingError
 from ssn_core.pretrain.__main__ import main
-from ssn_core.pretrain.marks import add_marks, cells_touched
+from ssn_core.pretrain.marks import FILLINGS, SHAPES, Draws, Marks, add_marks
+from ssn_core.pretrain.scenes import as_jpeg, compose, photograph
 from ssn_core.pretrain.textures import make_bank, render
 from ssn_core.pretrain.training import Settings, pretrain
 
@@ -50,22 +51,93 @@ def test_two_images_of_one_class_differ_and_classes_differ_more() -> None:
     assert same > 0
 
 
-def test_marks_change_what_they_cover_and_nothing_else() -> None:
-    images = render(make_bank(64, seed=0), torch.arange(64), 48, generator=generator())
-    marked, opacity = add_marks(images, share=0.5, generator=generator(5))
-    untouched = opacity.amax((1, 2)) == 0
-    assert 0.2 < untouched.float().mean() < 0.8
-    assert torch.equal(marked[untouched], images[untouched])
-    changed = (marked - images).abs().amax(1)
-    assert changed[opacity == 0].max() == 0
-    assert (changed[~untouched].amax((1, 2)) > 0.01).float().mean() > 0.9
+def some_images(n: int, size: int = 48) -> torch.Tensor:
+    return render(make_bank(n, seed=0), torch.arange(n), size, generator=generator())
 
 
-def test_a_cell_counts_as_touched_where_a_mark_is_clearly_there() -> None:
-    opacity = torch.zeros(1, 32, 32)
-    opacity[0, 9, 17] = 0.9
-    opacity[0, 30, 30] = 0.1
-    assert cells_touched(opacity, 4)[0].nonzero().tolist() == [[1, 2]]
+def test_a_second_texture_covers_a_region_and_the_rest_stays() -> None:
+    textures = some_images(64)
+    alone = compose(textures, torch.arange(64), share=0.0, generator=generator(2))
+    scenes = compose(textures, torch.arange(64), share=0.5, generator=generator(2))
+    both = scenes.second.amax((1, 2)) > 0
+    assert 0.25 < both.float().mean() < 0.75
+    assert torch.equal(scenes.images[~both], alone.images[~both])
+    assert (scenes.images[both] - alone.images[both]).abs().amax() > 0.1
+    untouched = scenes.second[both] < 1e-6
+    assert (scenes.images[both] - alone.images[both]).abs().amax(1)[untouched].amax() < 1e-5
+    assert scenes.classes[3].tolist() == [3, 4]
+    assert scenes.classes[63].tolist() == [63, 0]
+    assert scenes.images.min() >= 0
+    assert scenes.images.max() <= 1
+
+
+def test_jpeg_loses_little_where_it_is_fine_and_nothing_of_an_even_block() -> None:
+    images = some_images(8)
+    fine, coarse = (as_jpeg(images, torch.full((8, 1, 1, 1), step)) for step in (1e-4, 1.0))
+    torch.testing.assert_close(fine, images, atol=1e-3, rtol=0)
+    assert (coarse - images).abs().mean() > 2 * (fine - images).abs().mean()
+    even = torch.full((1, 3, 16, 16), 0.5)  # 0.5 * 8 is a whole number of steps of the first coefficient
+    torch.testing.assert_close(as_jpeg(even, torch.full((1, 1, 1, 1), 255 / 16 / 8)), even)
+
+
+def test_jpeg_keeps_each_block_to_itself() -> None:
+    images = torch.zeros(1, 3, 16, 16)
+    images[:, :, 2, 3] = 1.0
+    changed = as_jpeg(images, torch.ones(1, 1, 1, 1)).abs().amax((0, 1))
+    assert changed[:8, :8].max() > 0.1
+    assert changed[8:].max() < 1e-6
+    assert changed[:, 8:].max() < 1e-6
+
+
+def test_a_photograph_is_noisy_but_the_same_scene() -> None:
+    images = 0.25 + 0.5 * some_images(32)
+    taken = photograph(images, generator=generator(4))
+    assert taken.min() >= 0
+    assert taken.max() <= 1
+    difference = (taken - images).abs().mean((1, 2, 3))
+    assert difference.min() > 0
+    assert difference.median() < 0.08
+
+
+def test_marks_are_where_the_images_have_changed() -> None:
+    images = some_images(96)
+    marked, marks = add_marks(images, share=0.5, generator=generator(5))
+    changed = torch.nn.functional.max_pool2d((marked - images).abs().amax(1, keepdim=True), 8)[:, 0]
+    clean = changed.amax((1, 2)) == 0
+    assert 0.3 < clean.float().mean() < 0.7
+    assert marks.touched[clean].sum() == 0
+    assert not marks.hidden[clean].any()
+    assert changed[marks.touched == 1].min() > 0.02
+    named = marks.touched == 1
+    assert ((marks.shape >= 0) == named).all()
+    assert ((marks.filling >= 0) == named).all()
+    assert not (marks.hidden & named).any()
+    assert set(marks.shape[named].tolist()) == set(range(len(SHAPES)))
+    assert set(marks.filling[named].tolist()) == set(range(len(FILLINGS)))
+
+
+def test_a_larger_cell_holds_what_any_of_its_four_holds() -> None:
+    touched = torch.zeros(1, 4, 4)
+    touched[0, 1, 2] = 1
+    hidden = torch.zeros(1, 4, 4, dtype=torch.bool)
+    hidden[0, 0, 0] = hidden[0, 0, 3] = True
+    kind = torch.full((1, 4, 4), -1)
+    kind[0, 1, 2] = 3
+    coarse = Marks(touched, hidden, kind, kind).coarser()
+    assert coarse.touched[0].tolist() == [[0, 1], [0, 0]]
+    assert coarse.hidden[0].tolist() == [[True, False], [False, False]]
+    assert coarse.shape[0].tolist() == [[-1, 3], [-1, -1]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_is_a_small_part_of_the_image(shape: str) -> None:
+    opacity = SHAPES[shape](Draws(generator(7), 64), 96)
+    assert opacity.shape == (64, 96, 96)
+    assert opacity.min() >= 0
+    assert opacity.max() <= 1
+    covered = (opacity > 0.35).float().mean((1, 2))
+    assert covered.max() < 0.35
+    assert (covered > 0).float().mean() > 0.8
 
 
 def test_a_short_run_learns_to_find_marks() -> None:
