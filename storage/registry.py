@@ -13,9 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ssn_core.errors import ModelFolderError, SettingError, SsnError
+from ssn_core.operating_point import FROM_TRAINING, Verdict, check_thresholds, verdict
 from storage.db import Database
 from storage.job_rows import plain
-from storage.tables import ModelRow, ProjectRow
+from storage.tables import ModelRow, ProjectRow, ThresholdEventRow
 
 HELD_OUT = ("test", "out_of_fold")
 MAX_NAME_LENGTH = 200
@@ -43,6 +44,10 @@ class Model:
     parent_id: int | None  # the model that was active when this one was trained
     archived_at: datetime | None
 
+    def verdict(self, score: float) -> Verdict:
+        """What a score means at the thresholds in force: "good", "bad" or "check" (a person decides)."""
+        return verdict(score, self.threshold, self.threshold_low)
+
 
 def register(
     db: Database,
@@ -63,6 +68,8 @@ def register(
 ) -> Model:
     """Enter a trained model, whose folder is complete, and (by default) make it the project's active one.
 
+    Its threshold is the first version of its thresholds (:mod:`storage.thresholds`).
+
     Args:
         folder: of the model, relative to the data folder.
         held_out: "test" or "out_of_fold": which of its predictions were made without having seen the image.
@@ -75,8 +82,8 @@ def register(
     """
     if held_out not in HELD_OUT:
         raise ValueError(f"held_out is one of {HELD_OUT}, not {held_out!r}")
-    _check_threshold(threshold)
-    _check_threshold(suggested_threshold)
+    check_thresholds(threshold)
+    check_thresholds(suggested_threshold)
     if not (math.isfinite(scale_low) and math.isfinite(scale_high) and scale_low < scale_high):
         raise SettingError(
             "The model's colour scale is not usable",
@@ -103,6 +110,16 @@ def register(
         )
         session.add(row)
         session.flush()
+        session.add(  # the first version of its thresholds (thresholds.py)
+            ThresholdEventRow(
+                model_id=row.id,
+                threshold=row.threshold,
+                threshold_low=None,
+                how=FROM_TRAINING,
+                inspector="",
+                created_at=row.created_at,
+            )
+        )
         if activate:
             project.active_model_id = row.id
         return _model(row)
@@ -145,20 +162,6 @@ def activate(db: Database, *, model_id: int) -> Model:
         return _model(row)
 
 
-def set_threshold(db: Database, *, model_id: int, threshold: float) -> Model:
-    """Put another threshold in force; the suggested one is kept beside it.
-
-    Raises:
-        SettingError: the threshold is not a finite number.
-        SsnError: there is no such model.
-    """
-    _check_threshold(threshold)
-    with db.write() as session:
-        row = _row(session, model_id)
-        row.threshold = float(threshold)
-        return _model(row)
-
-
 def model_path(db: Database, model: Model) -> Path:
     """The model's folder, absolute.
 
@@ -181,11 +184,6 @@ def _inside(db: Database, folder: str) -> Path:
     if path == root or not path.is_relative_to(root):
         raise ModelFolderError("A model's folder lies inside the data folder", value=folder, expected=f"below {root}")
     return path
-
-
-def _check_threshold(threshold: float) -> None:
-    if not math.isfinite(threshold):
-        raise SettingError("The threshold is not usable", value=threshold, expected="a finite number")
 
 
 def _row(session: Session, model_id: int) -> ModelRow:

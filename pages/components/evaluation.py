@@ -14,6 +14,7 @@ from pages.components.project import go
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, percent, plain
 from ssn_core import metrics, thresholds
 from storage import predictions, registry
+from storage import thresholds as saved_thresholds
 
 STEPS = 400  # of the threshold slider over the range of the scores
 SHOWN_ROWS = 500
@@ -124,7 +125,9 @@ def _threshold_controls(model: registry.Model, labels: Any, scores: Any) -> floa
 
 def _save(model_id: int, threshold: float) -> None:
     with show_errors():
-        registry.set_threshold(resources.database(), model_id=model_id, threshold=threshold)
+        saved_thresholds.save(
+            resources.database(), model_id=model_id, threshold=threshold, how="By hand", inspector=state.inspector()
+        )
         st.toast(f"Threshold {threshold:.3f} saved with the model.", icon=":material/check_circle:")
 
 

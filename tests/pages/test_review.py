@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components import review_panel, state
 from pages.components.text import literal
-from storage import images, jobs, labels, projects, registry
+from storage import images, jobs, labels, projects, registry, thresholds
 from storage.db import Database
 
 VERDICTS = ["good", "good", "bad", "bad", None, "unsure"]
@@ -86,7 +86,7 @@ def test_a_score_of_an_image_trained_on_is_said_to_flatter(db: Database, model: 
 
 
 def test_no_misses_is_good_news(db: Database, project: projects.Project, model: registry.Model) -> None:
-    registry.set_threshold(db, model_id=model.id, threshold=-9.0)
+    thresholds.save(db, model_id=model.id, threshold=-9.0, how="by hand", inspector="Ada")
     assert review_panel.EMPTY["misses"] in texts(_show(open_page("review"), "misses"))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssn_core.errors import SsnError
-from storage import files, images, labels, predictions, projects, registry
+from storage import files, images, labels, predictions, projects, registry, thresholds
 from storage.tables import ImageRow
 
 
@@ -95,7 +95,7 @@ def test_the_threshold_given_replaces_the_models_own(db, reviewed):
     ids, model_id = reviewed
     assert shown(db, model_id, ids, filter="misses", threshold=0.55) == [2, 3]
     assert shown(db, model_id, ids, filter="false_alarms", threshold=0.05) == [1, 0]
-    registry.set_threshold(db, model_id=model_id, threshold=0.55)
+    thresholds.save(db, model_id=model_id, threshold=0.55, how="by hand", inspector="Ada")
     assert shown(db, model_id, ids, filter="misses") == [2, 3]
 
 

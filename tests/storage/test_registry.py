@@ -55,21 +55,11 @@ def test_a_resumed_training_finds_the_model_it_has_registered(db, project_id):
     assert registry.of_job(db, job_id=job_id) == model
 
 
-def test_a_threshold_moves_and_the_suggestion_stays(db, project_id):
-    model = register(db, project_id)
-    moved = registry.set_threshold(db, model_id=model.id, threshold=-1.5)
-    assert (moved.threshold, moved.suggested_threshold) == (-1.5, 0.25)
-    assert registry.get(db, model_id=model.id) == moved
-
-
 @pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
 def test_a_threshold_that_is_not_finite_is_refused(db, project_id, threshold):
-    model = register(db, project_id)
-    with pytest.raises(SettingError, match="threshold"):
-        registry.set_threshold(db, model_id=model.id, threshold=threshold)
     with pytest.raises(SettingError, match="threshold"):
         register(db, project_id, threshold=threshold)
-    assert registry.get(db, model_id=model.id).threshold == 0.25
+    assert registry.list_models(db, project_id=project_id) == []
 
 
 def test_a_colour_scale_without_extent_and_an_unknown_origin_are_refused(db, project_id):
@@ -89,7 +79,6 @@ def test_models_and_projects_that_do_not_exist_are_named(db, project_id):
     for call in (
         lambda: registry.get(db, model_id=9),
         lambda: registry.activate(db, model_id=9),
-        lambda: registry.set_threshold(db, model_id=9, threshold=0.0),
         lambda: register(db, 9),
     ):
         with pytest.raises(SsnError, match="9"):
