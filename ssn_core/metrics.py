@@ -100,8 +100,8 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> Roc:
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1, or a class is missing.
     """
-    bad, values = _checked(labels, scores)
-    _need_both_classes(bad, "A ROC curve")
+    bad, values = checked(labels, scores)
+    need_both_classes(bad, "A ROC curve")
     thresholds, tp, fp = _cumulative(bad, values)
     return Roc(
         fpr=np.concatenate(([0.0], fp / fp[-1])),
@@ -112,22 +112,22 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> Roc:
 
 def pr_curve(labels: ArrayLike, scores: ArrayLike) -> PrecisionRecall:
     """The precision-recall curve of image scores; arguments and errors as for :func:`roc_curve`."""
-    bad, values = _checked(labels, scores)
-    _need_both_classes(bad, "A precision-recall curve")
+    bad, values = checked(labels, scores)
+    need_both_classes(bad, "A precision-recall curve")
     thresholds, tp, fp = _cumulative(bad, values)
     return PrecisionRecall(precision=tp / (tp + fp), recall=tp / tp[-1], thresholds=thresholds)
 
 
 def i_auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Image-level AUROC in [0, 1] (ties count half), or None when a class is missing."""
-    bad, values = _checked(labels, scores)
+    bad, values = checked(labels, scores)
     counts = _count(np.sort(values[~bad]), values[bad])
     return None if counts is None else _auroc(counts)
 
 
 def ap(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Average precision in [0, 1], the sum of (R_n - R_(n-1)) P_n, or None when a class is missing."""
-    bad, values = _checked(labels, scores)
+    bad, values = checked(labels, scores)
     counts = _count(np.sort(values[~bad]), values[bad])
     return None if counts is None else _average_precision(counts)
 
@@ -138,7 +138,7 @@ def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Confusi
     Raises:
         SsnError: a score is not finite or a label is neither 0 nor 1.
     """
-    bad, values = _checked(labels, scores)
+    bad, values = checked(labels, scores)
     called_bad = values >= threshold
     return Confusion(
         tp=int(np.sum(bad & called_bad)),
@@ -236,7 +236,13 @@ def _collect(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]]) -> 
     )
 
 
-def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Labels as bool (True = bad) and scores as float64, both (N,).
+
+    Raises:
+        SsnError: a label is neither 0 nor 1, or a score is not finite.
+        ValueError: the two are not one-dimensional and equally long.
+    """
     values = np.asarray(scores, dtype=np.float64)
     given = np.asarray(labels)
     if values.ndim != 1 or given.shape != values.shape:
@@ -257,7 +263,8 @@ def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], N
     return given.astype(bool), values
 
 
-def _need_both_classes(bad: NDArray[np.bool_], what: str) -> None:
+def need_both_classes(bad: NDArray[np.bool_], what: str) -> None:
+    """Raise SsnError, beginning with `what`, unless there is a good and a bad image."""
     n_bad = int(bad.sum())
     n_good = int(bad.size) - n_bad
     if not n_bad or not n_good:
