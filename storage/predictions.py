@@ -32,6 +32,7 @@ __all__ = [
     "save_map",
     "scored",
     "store",
+    "with_role",
 ]
 
 ROLES = ("train", "calibration", "test", "out_of_fold", "unseen")
@@ -51,7 +52,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The images that the model (or, out-of-fold, its fold's model) had not seen, with their labels of today."""
+    """Images that the model (or, out-of-fold, its fold's model) was not trained on, with their labels of today."""
 
     image_ids: tuple[int, ...]
     names: tuple[str, ...]
@@ -59,7 +60,7 @@ class HeldOut:
     scores: NDArray[np.float64]  # (N,)
     n_good: int
     n_bad: int
-    kind: str  # test | out_of_fold
+    kind: str  # their role: test | out_of_fold; calibration, where thresholds are chosen
 
 
 def store(db: Database, *, model_id: int, rows: Iterable[tuple[int, float, str]]) -> int:
@@ -143,11 +144,18 @@ def held_out(db: Database, *, model_id: int) -> HeldOut:
     Raises:
         SsnError: there is no such model.
     """
-    kind = registry.get(db, model_id=model_id).held_out
+    return with_role(db, model_id=model_id, role=registry.get(db, model_id=model_id).held_out)
+
+
+def with_role(db: Database, *, model_id: int, role: str) -> HeldOut:
+    """Scores of the images that played this role for the model ("calibration": thresholds are chosen on them).
+
+    Only those labelled good or bad now; without any, the arrays are empty.
+    """
     statement = (
         select(ImageRow.id, ImageRow.name, ImageRow.label, PredictionRow.score)
         .join(PredictionRow, PredictionRow.image_id == ImageRow.id)
-        .where(PredictionRow.model_id == model_id, PredictionRow.role == kind, ImageRow.label.in_(("good", "bad")))
+        .where(PredictionRow.model_id == model_id, PredictionRow.role == role, ImageRow.label.in_(("good", "bad")))
         .order_by(ImageRow.id)
     )
     with db.read() as session:
@@ -161,7 +169,7 @@ def held_out(db: Database, *, model_id: int) -> HeldOut:
         scores=np.array([row.score for row in found], dtype=np.float64),
         n_good=len(found) - n_bad,
         n_bad=n_bad,
-        kind=kind,
+        kind=role,
     )
 
 
