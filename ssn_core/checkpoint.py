@@ -1,4 +1,4 @@
-"""A model is a folder: `weights.safetensors` and `model.json`.
+"""A model is a folder: `weights.safetensors`, `model.json` and, once thresholds were saved, `operating_point.json`.
 
 It is written beside its final name and renamed, so a folder that exists is whole. Loading is strict and nothing is
 unpickled. The frozen backbone is not in it: model.json holds its weights' hash, and loading insists on the same ones.
@@ -25,10 +25,12 @@ import torchvision
 from torch import Tensor
 
 import ssn_core
+from ssn_core import operating_point
 from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.calibration import Calibration
 from ssn_core.errors import ModelFolderError, SsnError
 from ssn_core.model import CamNet
+from ssn_core.operating_point import OperatingPoint
 from ssn_core.recipes import Recipe, get_recipe
 from ssn_core.weights import SOURCES, WeightsSource
 
@@ -73,9 +75,10 @@ class Model:
         net: its trained part, in eval mode.
         backbone_hash: SHA-256 of the backbone's weights (:class:`ssn_core.backbone.Backbone`).
         backbone_weights: "imagenet", "bundled" or "random".
-        calibration: threshold and colour scale.
+        calibration: threshold and colour scale as the training found them.
         data: the training data: one entry an image with its hash, label and role.
         figures: what was measured, on held-out images only, as in the evaluation.
+        saved_point: the thresholds saved with the model since; None: the training's threshold is in force.
     """
 
     recipe: Recipe
@@ -85,6 +88,12 @@ class Model:
     calibration: Calibration
     data: list[dict[str, Any]]
     figures: dict[str, Any]
+    saved_point: OperatingPoint | None = None
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """The thresholds in force."""
+        return self.saved_point or OperatingPoint(self.calibration.threshold)
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -103,6 +112,8 @@ def save_model(model: Model, folder: Path) -> None:
         state = {key: value.detach().cpu().contiguous() for key, value in model.net.state_dict().items()}
         safetensors.torch.save_file(state, partial / _WEIGHTS)
         (partial / _CARD).write_text(json.dumps(_card(model), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        if model.saved_point is not None:
+            (partial / operating_point.FILE_NAME).write_bytes(operating_point.to_json(model.saved_point))
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -158,6 +169,16 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def read_operating_point(folder: Path) -> OperatingPoint:
+    """The thresholds in force of a model folder: the saved ones, or else the training's.
+
+    Raises:
+        ModelFolderError: as :func:`read_card` and :func:`ssn_core.operating_point.read`.
+    """
+    card = read_card(folder)
+    return operating_point.read(folder) or OperatingPoint(float(card["calibration"]["threshold"]))
+
+
 def _first_mismatch(value: Any, shape: Any, place: str) -> str | None:
     """Where a JSON value departs from a shape: types, and dicts and one-element lists of shapes. None if nowhere."""
     if isinstance(shape, dict):
@@ -208,7 +229,17 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
             expected=f"{recipe.backbone} with SHA-256 {expected_hash[:16]}...",
             action="Put those weights where SSN_WEIGHTS_DIR points, or train the model again",
         )
-    return Model(recipe, net.eval(), expected_hash, source, calibration, card["data"], card["figures"]), backbone
+    model = Model(
+        recipe,
+        net.eval(),
+        expected_hash,
+        source,
+        calibration,
+        card["data"],
+        card["figures"],
+        operating_point.read(folder),
+    )
+    return model, backbone
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -5,59 +5,21 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
 from ssn_core.errors import LayoutError, SettingError, SsnError
+from ssn_core.operating_point import OperatingPoint, check_thresholds
 from ssn_core.recipes import BACKBONES, DEFAULT_RECIPE, RECIPES, Recipe, get_recipe
 from ssn_core.sources import SourceItem, scan
+from ssn_core.terminal import BarReporter, bars, messages, write
 from ssn_core.weights import AUTO
-
-_messages = Console(stderr=True, highlight=False, markup=False)
-
-
-class BarReporter:
-    """Shows progress as one bar for each phase."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def progress(self, phase: str, done: int, total: int, **metrics: str | float) -> None:
-        """Move the phase's bar, and show the loss beside it."""
-        if phase not in self._tasks:
-            self._tasks[phase] = self._progress.add_task(phase, total=total or None, note="")
-        elif self._progress.tasks[self._tasks[phase]].completed > done:  # the same phase again, for another fold
-            self._progress.reset(self._tasks[phase])
-        note, loss = "", metrics.get("loss")
-        if loss is not None:
-            note = f"{metrics['network']}, epoch {metrics['epoch']} of {metrics['epochs']}, loss {loss:.4f}"
-        self._progress.update(self._tasks[phase], completed=done, total=total or None, note=note)
-
-    def point(self, series: str, step: int, value: float) -> None:
-        """Loss curves are for pages; the bar shows the newest value."""
-
-
-@contextmanager
-def _bars() -> Iterator[BarReporter]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=_messages) as progress:
-        yield BarReporter(progress)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,14 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except SsnError as error:
-        _messages.print(f"Error: {error}", style="bold red", soft_wrap=True)
+        messages.print(f"Error: {error}", style="bold red", soft_wrap=True)
         return 1
     except OSError as error:  # a full disk, a folder that may not be written to: nothing a traceback explains better
         where = f": {error.filename!r}" if error.filename else ""
-        _messages.print(f"Error: {error.strerror or error}{where}", style="bold red", soft_wrap=True)
+        messages.print(f"Error: {error.strerror or error}{where}", style="bold red", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        _messages.print("Stopped.")
+        messages.print("Stopped.")
         return 130
     return 0
 
@@ -95,6 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of scores to write")
     predict.add_argument("--overlays", type=Path, metavar="DIR", help="folder for images with the map laid over them")
     predict.add_argument("--threshold", type=float, help="score from which an image is bad (default: the model's)")
+    predict.add_argument(
+        "--threshold-low",
+        type=float,
+        help="lower threshold: images from here up to the threshold go to a person, verdict check (default: the "
+        "model's, or none where --threshold is given)",
+    )
     predict.set_defaults(run=_predict)
 
     crossval = commands.add_parser("crossval", help="measure a recipe by grouped cross-validation", allow_abbrev=False)
@@ -192,15 +160,15 @@ def _load_labelled(options: argparse.Namespace, reporter: BarReporter, *, fold_c
 
     found = scan(options.data, fold_column=fold_column)
     for problem in (*found.problems, *(f"{name}: {reason}" for name, reason in found.ignored)):
-        _messages.print(f"Note: {problem}", soft_wrap=True)
+        messages.print(f"Note: {problem}", soft_wrap=True)
     images = from_sources(
         found.items,
-        on_reject=lambda name, reason: _messages.print(f"Left out {name}: {reason}", soft_wrap=True),
+        on_reject=lambda name, reason: messages.print(f"Left out {name}: {reason}", soft_wrap=True),
         progress=lambda done, total: reporter.progress("Checking files", done, total),
     )
     labelled = [image for image in images if image.bad is not None]
     bad = sum(bool(image.bad) for image in labelled)
-    _messages.print(
+    messages.print(
         f"{found.title}: {len(images)} different images, {len(labelled) - bad} good, {bad} bad, "
         f"{len(images) - len(labelled)} without a label"
     )
@@ -230,7 +198,7 @@ def _train(options: argparse.Namespace) -> None:
 
     backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours of work
-    with _bars() as reporter, _cache_root(options) as cache:
+    with bars() as reporter, _cache_root(options) as cache:
         images = assign_parts(_load_labelled(options, reporter))
         trained = train_model(
             recipe,
@@ -240,7 +208,7 @@ def _train(options: argparse.Namespace) -> None:
             reporter=reporter,
         )
     save_model(trained.model, options.out)
-    _messages.print(f"Model written to {options.out}")
+    messages.print(f"Model written to {options.out}")
     _print_card(options.out)
 
 
@@ -254,15 +222,12 @@ def _predict(options: argparse.Namespace) -> None:
 
     items = _items_to_score(options.images)
     model, backbone = load_model(options.model)
-    calibration = model.calibration
-    threshold = calibration.threshold if options.threshold is None else options.threshold
-    if not math.isfinite(threshold):
-        raise SettingError("--threshold is not usable", value=threshold, expected="a finite number")
+    calibration, point = model.calibration, _asked_for(options, model.operating_point)
     device = best_device()
     errors: dict[str, str] = {}
     rows: dict[str, tuple[float, str]] = {}
     paths = {item.name: item.path for item in items}
-    with _bars() as reporter:
+    with bars() as reporter:
         scored = score_files(
             backbone,
             model.net.to(device),
@@ -272,19 +237,36 @@ def _predict(options: argparse.Namespace) -> None:
             on_error=lambda name, error: errors.update({name: str(error)}),
         )
         for done, result in enumerate(scored, start=1):
-            rows[result.key] = (result.score, "bad" if result.score >= threshold else "good")
+            rows[result.key] = (result.score, point.verdict(result.score))
             if options.overlays is not None:
                 photo = np.asarray(decode(paths[result.key]).rgb)
                 # As the colour scale was set: blurred at the size of the network's input.
                 shown = to_display_size(result.cam, model.recipe.image_size, sigma=model.recipe.map_sigma)
                 picture = overlay(photo, shown, low=calibration.scale_low, high=calibration.scale_high)
-                _write(options.overlays / f"{result.key}.png", png_bytes(picture))
+                write(options.overlays / f"{result.key}.png", png_bytes(picture))
             reporter.progress("Scoring", done + len(errors), len(items))
-    _write_scores(options.out, items, rows, errors, threshold)
-    bad = sum(verdict == "bad" for _, verdict in rows.values())
-    _messages.print(
-        f"{options.out}: {len(rows) - bad} good, {bad} bad, {len(errors)} unreadable, threshold {threshold:.4g}"
+    _write_scores(options.out, items, rows, errors, point)
+    said = Counter(verdict for _, verdict in rows.values())
+    person = f"{said['check']} to a person, " if point.threshold_low is not None else ""
+    messages.print(
+        f"{options.out}: {said['good']} good, {person}{said['bad']} bad, {len(errors)} unreadable, {_in_words(point)}"
     )
+
+
+def _asked_for(options: argparse.Namespace, own: OperatingPoint) -> OperatingPoint:
+    """The thresholds to use: the model's own, unless some were typed in; a typed upper one drops the own lower one."""
+    high, low = options.threshold, options.threshold_low
+    if high is None and low is None:
+        return own
+    high = own.threshold if high is None else high
+    check_thresholds(high, low)
+    return OperatingPoint(high, low, how="Typed in")
+
+
+def _in_words(point: OperatingPoint) -> str:
+    if point.threshold_low is None:
+        return f"threshold {point.threshold:.4g}"
+    return f"thresholds {point.threshold_low:.4g} and {point.threshold:.4g}"
 
 
 def _items_to_score(path: Path) -> list[SourceItem]:
@@ -301,24 +283,18 @@ def _write_scores(
     items: Sequence[SourceItem],
     rows: dict[str, tuple[float, str]],
     errors: dict[str, str],
-    threshold: float,
+    point: OperatingPoint,
 ) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.tmp")
     with partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(("image", "score", "verdict", "threshold", "error"))
+        table.writerow(("image", "score", "verdict", "threshold", "threshold_low", "error"))
         for item in items:
             score, verdict = rows.get(item.name, ("", ""))
-            table.writerow((item.name, score, verdict, threshold, errors.get(item.name, "")))
+            low = "" if point.threshold_low is None else point.threshold_low
+            table.writerow((item.name, score, verdict, point.threshold, low, errors.get(item.name, "")))
     partial.replace(out)
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 def _crossval(options: argparse.Namespace) -> None:
@@ -333,7 +309,7 @@ def _crossval(options: argparse.Namespace) -> None:
 
     backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours of work
-    with _bars() as reporter, _cache_root(options) as cache:
+    with bars() as reporter, _cache_root(options) as cache:
         images = _load_labelled(options, reporter, fold_column=options.fold_column)
         report = cross_validate(
             recipe,
@@ -346,12 +322,12 @@ def _crossval(options: argparse.Namespace) -> None:
         )
     report["settings"]["weights"] = backbone.weights
     report["command"] = "python -m ssn_core " + " ".join(sys.argv[1:])
-    _write(options.out, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+    write(options.out, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     pooled = report["pooled"]
     figures = ", ".join(
         f"{title} {'n/a' if pooled[name] is None else format(pooled[name], '.4f')}" for name, title in _TITLES.items()
     )
-    _messages.print(f"{figures}; {pooled['n_good']} good, {pooled['n_bad']} bad; {report['seconds']} s")
+    messages.print(f"{figures}; {pooled['n_good']} good, {pooled['n_bad']} bad; {report['seconds']} s")
 
 
 _TITLES = {"i_auroc": "I-AUROC", "ap_det": "AP-det", "p_auroc": "P-AUROC", "ap_loc": "AP-loc", "aupro": "AUPRO"}
@@ -361,10 +337,10 @@ def _generate(options: argparse.Namespace) -> None:
     from ssn_core.surfaces import DEFAULT_SIZE, MATERIALS, write_surfaces
 
     names, size = options.materials or tuple(MATERIALS), tuple(options.image_size or DEFAULT_SIZE)
-    with _bars() as reporter:
+    with bars() as reporter:
         tell = partial(reporter.progress, "Making surfaces")
         n_bad = write_surfaces(options.out, options.images, seed=options.seed, names=names, size=size, progress=tell)
-    _messages.print(f"{options.out / 'labels.csv'}: {options.images - n_bad} good, {n_bad} bad")
+    messages.print(f"{options.out / 'labels.csv'}: {options.images - n_bad} good, {n_bad} bad")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -372,9 +348,9 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _print_card(folder: Path) -> None:
-    from ssn_core.checkpoint import read_card
+    from ssn_core.checkpoint import read_card, read_operating_point
 
-    card = read_card(folder)
+    card, point = read_card(folder), read_operating_point(folder)
     labels = [entry["label"] for entry in card["data"]]
     figures, calibration = card["figures"], card["calibration"]
     lines = {
@@ -385,11 +361,21 @@ def _print_card(folder: Path) -> None:
         f"SHA-256 {card['backbone']['sha256'][:16]}...",
         "Image size": " x ".join(map(str, card["settings"]["image_size"])) + " pixels (H x W)",
         "Training data": f"{labels.count('good')} good, {labels.count('bad')} bad images",
-        "Threshold": f"{calibration['threshold']:.4g} ({calibration['source']}: {calibration['n_good']} good, "
-        f"{calibration['n_bad']} bad)",
+        "Threshold": f"{point.threshold:.4g}: a score at or above it means bad",
+        **({} if point.threshold_low is None else {"To a person": f"{point.threshold_low:.4g} up to the threshold"}),
+        "Threshold by": _origin(point),
+        "Calibrated on": f"{calibration['source']}: {calibration['n_good']} good, {calibration['n_bad']} bad; "
+        f"suggested {calibration['threshold']:.4g}",
         "Measured on": f"{figures['held_out']}: {figures['n_good']} good, {figures['n_bad']} bad, "
         f"{figures['n_masks']} masks",
         **{title: "n/a" if figures[name] is None else f"{figures[name]:.4f}" for name, title in _TITLES.items()},
     }
     for title, value in lines.items():
         print(f"{title + ':':<15} {value}")
+
+
+def _origin(point: OperatingPoint) -> str:
+    """How, by whom and when the thresholds in force were found."""
+    who = f", {point.inspector}" if point.inspector else ""
+    when = f", {point.saved_at.isoformat(sep=' ', timespec='minutes')}" if point.saved_at else ""
+    return f"{point.how}{who}{when}" + (f" (version {point.version})" if point.version else "")

@@ -12,9 +12,10 @@ import torch
 
 from ssn_core.backbone import load_backbone
 from ssn_core.calibration import Calibration
-from ssn_core.checkpoint import Model, load_model, read_card, save_model
+from ssn_core.checkpoint import Model, load_model, read_card, read_operating_point, save_model
 from ssn_core.errors import ModelFolderError
 from ssn_core.model import CamNet
+from ssn_core.operating_point import FILE_NAME, OperatingPoint, to_json
 from ssn_core.recipes import get_recipe
 
 CALIBRATION = {"threshold": 0.25, "scale_low": -1.0, "scale_high": 2.0, "source": "test", "n_good": 5, "n_bad": 3}
@@ -151,3 +152,29 @@ def test_another_backbones_weights_are_refused(model: Model, tmp_path: Path) -> 
     edit(tmp_path / "m", backbone={"weights": "random", "sha256": "0" * 64})
     with pytest.raises(ModelFolderError, match="other backbone weights"):
         load_model(tmp_path / "m")
+
+
+def test_without_saved_thresholds_the_trainings_is_in_force(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    loaded, _ = load_model(tmp_path / "m")
+    assert loaded.saved_point is None
+    assert loaded.operating_point == read_operating_point(tmp_path / "m") == OperatingPoint(0.25)
+
+
+def test_saved_thresholds_are_in_force_and_go_along_with_the_model(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    point = OperatingPoint(1.5, 0.5, "By hand", "Ada", version=3)
+    (tmp_path / "m" / FILE_NAME).write_bytes(to_json(point))
+    loaded, _ = load_model(tmp_path / "m")
+    assert loaded.operating_point == read_operating_point(tmp_path / "m") == point
+    assert loaded.calibration.threshold == 0.25  # what the training found stays readable
+    save_model(loaded, tmp_path / "copy")
+    assert load_model(tmp_path / "copy")[0].operating_point == point
+
+
+def test_a_damaged_operating_point_is_refused_rather_than_passed_over(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    (tmp_path / "m" / FILE_NAME).write_text('{"threshold": NaN}')
+    for read in (load_model, read_operating_point):
+        with pytest.raises(ModelFolderError, match=FILE_NAME):
+            read(tmp_path / "m")

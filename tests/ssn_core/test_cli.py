@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ssn_core.cli import main
+from ssn_core.operating_point import FILE_NAME, OperatingPoint, to_json
 
 QUICK = ("--weights", "random", "--image-size", "64", "64", "--epochs", "2", "--set", "batch_size=16")
 
@@ -35,6 +38,7 @@ def test_predict_writes_a_row_an_image_and_an_overlay_of_its_size(model: Path, s
     threshold = float(table[0]["threshold"])
     for row in table:
         assert row["verdict"] == ("bad" if float(row["score"]) >= threshold else "good")
+        assert row["threshold_low"] == ""
         with Image.open(overlays / f"{row['image']}.png") as picture:
             assert picture.size == (64, 64)
 
@@ -59,6 +63,90 @@ def test_info_says_what_the_model_is(model: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     for words in ("cam", "resnet18", "random weights", "18 good, 9 bad", "64 x 64", "AUPRO", "out_of_fold"):
         assert words in said
+
+
+@pytest.fixture
+def settled(model: Path, surfaces: Path, tmp_path: Path) -> tuple[Path, list[float]]:
+    """A copy of the model with two thresholds, and its scores, rising: a third each lies below, between and above."""
+    assert main(["predict", str(model), str(surfaces), "--out", str(tmp_path / "all.csv")]) == 0
+    scores = sorted(float(row["score"]) for row in rows(tmp_path / "all.csv"))
+    point = OperatingPoint(
+        scores[18], scores[9], "Escape rate at most 2 %", "Ada", datetime(2026, 11, 24, 9, 30, tzinfo=UTC), 4
+    )
+    folder = tmp_path / "settled"
+    shutil.copytree(model, folder)
+    (folder / FILE_NAME).write_bytes(to_json(point))
+    return folder, scores
+
+
+@pytest.mark.parametrize(
+    ("asked", "good", "check", "bad"),
+    [
+        ({}, 9, 9, 9),
+        ({"--threshold": 18}, 18, 0, 9),
+        ({"--threshold-low": 12}, 12, 6, 9),
+        ({"--threshold": 20, "--threshold-low": 5}, 5, 15, 7),
+    ],
+)
+def test_predict_judges_by_the_saved_thresholds_or_by_those_typed_in(
+    settled: tuple[Path, list[float]],
+    surfaces: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    asked: dict[str, int],
+    good: int,
+    check: int,
+    bad: int,
+) -> None:
+    folder, scores = settled
+    typed = [f"{name}={scores[place]!r}" for name, place in asked.items()]
+    capsys.readouterr()
+    assert main(["predict", str(folder), str(surfaces), "--out", str(tmp_path / "s.csv"), *typed]) == 0
+    table = rows(tmp_path / "s.csv")
+    said = [row["verdict"] for row in table]
+    assert (said.count("good"), said.count("check"), said.count("bad")) == (good, check, bad)
+    high, low = table[0]["threshold"], table[0]["threshold_low"]
+    for row in table:
+        above = float(row["score"]) >= float(high)
+        between = bool(low) and float(row["score"]) >= float(low)
+        assert row["verdict"] == ("bad" if above else "check" if between else "good")
+    summary = " ".join(capsys.readouterr().err.split())
+    assert (f"{check} to a person" in summary) == bool(low)
+    assert f"{bad} bad" in summary
+
+
+def test_a_lower_threshold_above_the_upper_one_is_refused(
+    model: Path, surfaces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "s.csv"
+    command = ["predict", str(model), str(surfaces), "--out", str(out), "--threshold=1", "--threshold-low=2"]
+    assert main(command) == 1
+    assert "lies above the upper one" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_info_says_which_thresholds_are_in_force_and_who_set_them(
+    settled: tuple[Path, list[float]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, scores = settled
+    capsys.readouterr()
+    assert main(["info", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert f"{scores[18]:.4g}: a score at or above it means bad" in said
+    assert f"{scores[9]:.4g} up to the threshold" in said
+    assert "Escape rate at most 2 %, Ada, 2026-11-24 09:30+00:00 (version 4)" in said
+
+
+def test_a_damaged_operating_point_is_explained(
+    settled: tuple[Path, list[float]], surfaces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (settled[0] / FILE_NAME).write_text('{"schema_version": 1, "threshold": NaN}')
+    for command in (
+        ["info", str(settled[0])],
+        ["predict", str(settled[0]), str(surfaces), "--out", str(tmp_path / "s")],
+    ):
+        assert main(command) == 1
+        assert f"{FILE_NAME} cannot be used" in capsys.readouterr().err
 
 
 def test_crossval_writes_the_report(surfaces: Path, tmp_path: Path) -> None:
