@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_
 
 from ssn_core.errors import SsnError
 from storage import images, registry
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 ROLES = ("train", "calibration", "test", "out_of_fold", "unseen")
-FILTERS = ("all", "misses", "false_alarms", "suspicious", "bad", "good", "unsure")
+FILTERS = ("all", "misses", "false_alarms", "to_person", "suspicious", "bad", "good", "unsure")
 ORDERS = ("score_desc", "score_asc", "closest")
 _BATCH = 1000  # rows in one transaction
 
@@ -108,33 +108,39 @@ def scored(
     filter: str = "all",
     order: str = "score_desc",
     threshold: float | None = None,
+    threshold_low: float | None = None,
     limit: int,
     after: tuple[float, int] | None = None,
 ) -> list[Scored]:
     """Scored images for review, with their labels of today.
 
     Args:
-        filter: "all"; "misses" (labelled bad, score below the threshold); "false_alarms" (labelled good, score at or
-            above it); "suspicious" (no label yet); or a label: "bad", "good", "unsure".
-        order: "score_desc", "score_asc", or "closest" to the threshold; equal ones by image id.
-        threshold: None for the model's own.
+        filter: "all"; "misses" (labelled bad, called good); "false_alarms" (labelled good, called bad); "to_person"
+            (neither: a score from the lower threshold up to the upper one); "suspicious" (no label yet); or a label:
+            "bad", "good", "unsure".
+        order: "score_desc", "score_asc", or "closest" to a threshold; equal ones by image id.
+        threshold: None for the model's own, both of them.
+        threshold_low: the lower one beside `threshold`; None: there is one threshold alone.
         limit: at most so many.
         after: (score, image id) of the last one of the page before.
 
     Raises:
-        SsnError: there is no such model (only where its threshold is needed).
+        SsnError: there is no such model (only where its thresholds are needed).
     """
     if filter not in FILTERS or order not in ORDERS:
         raise ValueError(f"filter is one of {FILTERS} and order one of {ORDERS}, not {filter!r} and {order!r}")
-    cut = registry.get(db, model_id=model_id).threshold if threshold is None else float(threshold)
+    if threshold is None:
+        model = registry.get(db, model_id=model_id)
+        threshold, threshold_low = model.threshold, model.threshold_low
+    cuts = (float(threshold if threshold_low is None else threshold_low), float(threshold))
     statement = (
         images.select_images()
         .add_columns(PredictionRow.score, PredictionRow.role)
         .join(PredictionRow, PredictionRow.image_id == ImageRow.id)
-        .where(PredictionRow.model_id == model_id, *_filtered(filter, cut))
+        .where(PredictionRow.model_id == model_id, *_filtered(filter, cuts))
     )
     with db.read() as session:
-        found = session.execute(_ordered(statement, order, cut, after).limit(limit)).all()
+        found = session.execute(_ordered(statement, order, cuts, after).limit(limit)).all()
     return [Scored(image=images.from_row(row, who), score=score, role=role) for row, who, score, role in found]
 
 
@@ -196,26 +202,32 @@ def _unscored(model_id: int) -> Sequence[ColumnElement[bool]]:
     return [ImageRow.project_id == project, ~has_score]
 
 
-def _filtered(filter_name: str, cut: float) -> Sequence[ColumnElement[bool]]:
+def _filtered(filter_name: str, cuts: tuple[float, float]) -> Sequence[ColumnElement[bool]]:
+    good_below, bad_from = cuts
     match filter_name:
         case "all":
             return []
         case "misses":
-            return [ImageRow.label == "bad", PredictionRow.score < cut]
+            return [ImageRow.label == "bad", PredictionRow.score < good_below]
         case "false_alarms":
-            return [ImageRow.label == "good", PredictionRow.score >= cut]
+            return [ImageRow.label == "good", PredictionRow.score >= bad_from]
+        case "to_person":
+            return [PredictionRow.score >= good_below, PredictionRow.score < bad_from]
         case "suspicious":
             return [ImageRow.label.is_(None)]
         case label:
             return [ImageRow.label == label]
 
 
-def _ordered(statement: Select[Any], order: str, cut: float, after: tuple[float, int] | None) -> Select[Any]:
+def _ordered(
+    statement: Select[Any], order: str, cuts: tuple[float, float], after: tuple[float, int] | None
+) -> Select[Any]:
     score, image_id = PredictionRow.score, PredictionRow.image_id
     if order == "closest":
-        distance = func.abs(score - cut)
+        to_low, to_high = (func.abs(score - cut) for cut in cuts)
+        distance = case((to_low < to_high, to_low), else_=to_high)
         if after is not None:
-            reached = abs(after[0] - cut)
+            reached = min(abs(after[0] - cut) for cut in cuts)
             statement = statement.where(or_(distance > reached, and_(distance == reached, image_id > after[1])))
         return statement.order_by(distance, image_id)
     if order == "score_asc":

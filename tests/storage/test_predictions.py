@@ -81,6 +81,7 @@ def test_each_filter_shows_its_images_most_suspicious_first(db, reviewed):
         "all": [1, 5, 4, 2, 3, 0],
         "misses": [3],  # the one at the threshold counts as bad, so it is no miss
         "false_alarms": [1],
+        "to_person": [],  # there is one threshold
         "suspicious": [5],
         "bad": [2, 3],
         "good": [1, 0],
@@ -99,6 +100,26 @@ def test_the_threshold_given_replaces_the_models_own(db, reviewed):
     assert shown(db, model_id, ids, filter="misses") == [2, 3]
 
 
+def test_between_two_thresholds_neither_a_miss_nor_a_false_alarm_but_work_for_a_person(db, reviewed):
+    ids, model_id = reviewed
+    thresholds.save(db, model_id=model_id, threshold=0.9, threshold_low=0.5, how="by hand", inspector="Ada")
+    expected = {"misses": [3], "false_alarms": [1], "to_person": [5, 4, 2], "bad": [2, 3]}
+    for name, order in expected.items():
+        assert shown(db, model_id, ids, filter=name) == order, name
+        assert shown(db, model_id, ids, filter=name, threshold=0.9, threshold_low=0.5) == order, name
+    assert shown(db, model_id, ids, filter="to_person", threshold=0.9, threshold_low=0.9) == []
+    assert shown(db, model_id, ids, filter="misses", threshold=0.9) == [
+        2,
+        3,
+    ]  # a threshold given is the only one
+    assert shown(db, model_id, ids, filter="to_person", threshold=0.9) == []
+
+
+def test_closest_means_to_the_nearer_one_of_two_thresholds(db, reviewed):
+    ids, model_id = reviewed
+    assert shown(db, model_id, ids, order="closest", threshold=0.78, threshold_low=0.41) == [3, 5, 2, 1, 4, 0]
+
+
 def test_images_can_be_ordered_by_score_either_way_or_by_nearness_to_the_threshold(db, reviewed):
     ids, model_id = reviewed
     assert shown(db, model_id, ids, order="score_asc") == [0, 3, 2, 4, 5, 1]
@@ -107,18 +128,24 @@ def test_images_can_be_ordered_by_score_either_way_or_by_nearness_to_the_thresho
         shown(db, model_id, ids, filter="ugly")
 
 
+@pytest.mark.parametrize("low", [None, 0.0, 0.1])
+@pytest.mark.parametrize("filter_name", ["all", "to_person"])
 @pytest.mark.parametrize("order", predictions.ORDERS)
-def test_pages_follow_each_other_without_gap_or_repetition_even_among_equal_scores(db, project_id, order):
+def test_pages_follow_each_other_without_gap_or_repetition_even_among_equal_scores(
+    db, project_id, order, filter_name, low
+):
     ids = add_images(db, project_id, ["good"] * 23)
     model_id = add_model(db, project_id)
     rows = [(image_id, (number % 5) / 10, "test") for number, image_id in enumerate(ids)]
     predictions.store(db, model_id=model_id, rows=rows)
-    whole = predictions.scored(db, model_id=model_id, order=order, threshold=0.2, limit=100)
+    question = {"filter": filter_name, "order": order, "threshold": 0.3, "threshold_low": low}
+    whole = predictions.scored(db, model_id=model_id, limit=100, **question)
     pages, after = [], None
-    while page := predictions.scored(db, model_id=model_id, order=order, threshold=0.2, limit=4, after=after):
+    while page := predictions.scored(db, model_id=model_id, limit=4, after=after, **question):
         pages += page
         after = (page[-1].score, page[-1].image.id)
-    assert len(whole) == 23
+    between = sum((0.3 if low is None else low) <= score < 0.3 for _, score, _ in rows)
+    assert len(whole) == (23 if filter_name == "all" else between)
     assert pages == whole
 
 
