@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from ssn_core.errors import ModelFolderError, SettingError, SsnError
 from ssn_core.operating_point import FROM_TRAINING, Verdict, check_thresholds, verdict
+from storage import deleted_models
 from storage.db import Database
 from storage.job_rows import plain
 from storage.tables import ModelRow, ProjectRow, ThresholdEventRow
@@ -64,6 +65,7 @@ def register(
     scale_low: float,
     scale_high: float,
     summary: Mapping[str, Any],
+    parent_id: int | None = None,
     activate: bool = True,
 ) -> Model:
     """Enter a trained model, whose folder is complete, and (by default) make it the project's active one.
@@ -74,6 +76,7 @@ def register(
         folder: of the model, relative to the data folder.
         held_out: "test" or "out_of_fold": which of its predictions were made without having seen the image.
         summary: plain JSON; NaN and infinity become None.
+        parent_id: the model that was active when this one was trained; forgotten if it was deleted meanwhile.
 
     Raises:
         SettingError: a threshold or the colour scale is not usable.
@@ -107,9 +110,13 @@ def register(
             scale_low=float(scale_low),
             scale_high=float(scale_high),
             summary=plain(summary),
+            parent_id=None if parent_id is None or session.get(ModelRow, parent_id) is None else parent_id,
         )
         session.add(row)
         session.flush()
+        if row.id <= (taken := deleted_models.highest(db.data_dir)):  # SQLite gives a deleted number again
+            row.id = taken + 1
+            session.flush()
         session.add(  # the first version of its thresholds (thresholds.py)
             ThresholdEventRow(
                 model_id=row.id,
@@ -125,9 +132,11 @@ def register(
         return _model(row)
 
 
-def list_models(db: Database, *, project_id: int) -> list[Model]:
-    """The project's models, newest first."""
+def list_models(db: Database, *, project_id: int, include_archived: bool = False) -> list[Model]:
+    """The project's models, newest first; archived ones only where they are asked for."""
     statement = select(ModelRow).where(ModelRow.project_id == project_id).order_by(ModelRow.id.desc())
+    if not include_archived:
+        statement = statement.where(ModelRow.archived_at.is_(None))
     with db.read() as session:
         return [_model(row) for row in session.scalars(statement)]
 
@@ -154,10 +163,16 @@ def activate(db: Database, *, model_id: int) -> Model:
     """Make it the one model that reviews and inspects in its project.
 
     Raises:
-        SsnError: there is no such model.
+        SsnError: there is no such model, or it is archived.
     """
     with db.write() as session:
         row = _row(session, model_id)
+        if row.archived_at is not None:
+            raise SsnError(
+                "An archived model cannot be the active one",
+                value=row.name,
+                action="Bring it back first, then activate it",
+            )
         _project(session, row.project_id).active_model_id = row.id
         return _model(row)
 

@@ -27,7 +27,7 @@ from ssn_core.recipes import get_recipe
 from ssn_core.rendering import png_bytes
 from ssn_core.sources import scan
 from ssn_core.weights import AUTO
-from storage import archives, files, images, maps, predictions, registry
+from storage import archives, files, images, maps, predictions, projects, registry, thresholds
 from storage.db import Database
 from storage.files import write_atomically
 from storage.job_context import JobContext
@@ -84,6 +84,7 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
         if payload.get(key) is not None:
             settings[key] = payload[key]
     recipe = get_recipe(payload["recipe"]).with_settings(settings)
+    parent_id = projects.get(context.db, project_id=project_id).active_model_id  # before hours in which it may change
     backbone = load_backbone(
         recipe.backbone,
         weights=payload.get("weights", AUTO),
@@ -120,6 +121,7 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
         scale_low=calibration.scale_low,
         scale_high=calibration.scale_high,
         summary=summarise(trained),
+        parent_id=parent_id,
         activate=False,
     )
 
@@ -183,7 +185,7 @@ def score_missing(context: JobContext, row: registry.Model) -> int:
     if not todo:
         return 0
     context.progress("Scoring images", 0, len(todo))
-    model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
+    model, backbone = load_model(thresholds.folder_in_force(context.db, row), weights_dir=get_settings().weights_dir)
     device = best_device()
 
     def on_error(key: str, error: ImageError) -> None:
@@ -211,7 +213,7 @@ def inspect(context: JobContext) -> dict[str, Any]:
     if (context.db.data_dir / "staging").resolve() not in staging.parents:
         raise SettingError("The uploaded files are not where uploads are kept", value=str(staging))
     context.progress("Loading the model", 0, 0, device=device_title(best_device()))
-    model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
+    model, backbone = load_model(thresholds.folder_in_force(context.db, row), weights_dir=get_settings().weights_dir)
     found = scan(staging, layout="flat")
     left_out = [*archives.rejected_in(staging), *found.ignored]
     rows: list[dict[str, Any]] = [_result(name, error=reason) for name, reason in left_out]
@@ -237,10 +239,15 @@ def inspect(context: JobContext) -> dict[str, Any]:
     )
     for result in _counted(context, "Scoring images", scored, len(names)):
         _save_array(folder / f"{result.key}.npy", result.cam)
-        verdict = "bad" if result.score >= row.threshold else "good"
+        verdict = row.verdict(result.score)
         rows += [_result(name, score=result.score, verdict=verdict, sha256=result.key) for name in names[result.key]]
     shutil.rmtree(staging, ignore_errors=True)
-    return {"rows": sorted(rows, key=lambda entry: entry["name"]), "threshold": row.threshold, "model_id": row.id}
+    return {
+        "rows": sorted(rows, key=lambda entry: entry["name"]),
+        "threshold": row.threshold,
+        "threshold_low": row.threshold_low,
+        "model_id": row.id,
+    }
 
 
 def _result(

@@ -1,0 +1,98 @@
+"""Two models on the same images: those that neither had seen, with their labels of today."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import predictions, registry
+from storage.db import Database
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The honest scores of two models, restricted to the images that were held out for both."""
+
+    first: registry.Model  # compared against: the one in use, or the older one
+    second: registry.Model
+    image_ids: tuple[int, ...]
+    names: tuple[str, ...]
+    labels: NDArray[np.int8]  # (N,) 0 good, 1 bad
+    first_scores: NDArray[np.float64]  # (N,)
+    second_scores: NDArray[np.float64]  # (N,)
+    first_held_out: int  # labelled images that were held out for it, shared or not
+    second_held_out: int
+
+    @property
+    def n_bad(self) -> int:
+        """Bad images among the shared ones."""
+        return int(self.labels.sum())
+
+    @property
+    def n_good(self) -> int:
+        """Good images among the shared ones."""
+        return len(self.image_ids) - self.n_bad
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An image that the two models judge differently, each at its own thresholds in force."""
+
+    image_id: int
+    name: str
+    label: str  # good | bad, today's
+    first: str  # good | check | bad; check = a person decides
+    second: str
+    first_score: float
+    second_score: float
+
+    @property
+    def outcome(self) -> str:
+        """What the second model makes of it: "right", "wrong" or "check"."""
+        if self.second == "check":
+            return "check"
+        return "right" if self.second == self.label else "wrong"
+
+
+def compare(db: Database, *, first_id: int, second_id: int) -> Comparison:
+    """The images that both models were honest about, with both scores of each.
+
+    Raises:
+        SsnError: there is no such model.
+    """
+    first, second = (predictions.held_out(db, model_id=number) for number in (first_id, second_id))
+    shared, at_first, at_second = np.intersect1d(
+        np.array(first.image_ids, dtype=np.int64), np.array(second.image_ids, dtype=np.int64), return_indices=True
+    )
+    return Comparison(
+        first=registry.get(db, model_id=first_id),
+        second=registry.get(db, model_id=second_id),
+        image_ids=tuple(int(number) for number in shared),
+        names=tuple(first.names[index] for index in at_first),
+        labels=first.labels[at_first],
+        first_scores=first.scores[at_first],
+        second_scores=second.scores[at_second],
+        first_held_out=len(first.image_ids),
+        second_held_out=len(second.image_ids),
+    )
+
+
+def flips(compared: Comparison) -> list[Flip]:
+    """The images with another verdict, the clearest of the second model's verdicts first."""
+    found = []
+    rows = zip(
+        compared.image_ids,
+        compared.names,
+        compared.labels.tolist(),
+        compared.first_scores.tolist(),
+        compared.second_scores.tolist(),
+        strict=True,
+    )
+    for image_id, name, bad, first_score, second_score in rows:
+        first, second = compared.first.verdict(first_score), compared.second.verdict(second_score)
+        if first != second:
+            label = "bad" if bad else "good"
+            found.append(Flip(image_id, name, label, first, second, first_score, second_score))
+    return sorted(found, key=lambda flip: -abs(flip.second_score - compared.second.threshold))
