@@ -43,6 +43,10 @@ class Key(StrEnum):
     TRAIN_NAME = "ssn_train_name"
     TRAIN_HEIGHT = "ssn_train_height"  # completed by a project's number, as the width
     TRAIN_WIDTH = "ssn_train_width"
+    # Models
+    MODELS_VIEW = "ssn_models_view"
+    COMPARE_FIRST = "ssn_compare_first"  # completed by a project's number, as the second
+    COMPARE_SECOND = "ssn_compare_second"
     # Review, Evaluate, Inspect; these are completed by a project, model or job number
     MODEL = "ssn_model"
     THRESHOLD = "ssn_threshold"
@@ -143,6 +147,29 @@ def model_key(project: int, active: int | None) -> str:
     return f"{Key.MODEL}-{project}-{active}"
 
 
+def models_view() -> str:
+    """The part of the Models page that is open: "list" or "compare"."""
+    return st.session_state.get(Key.MODELS_VIEW) or "list"
+
+
+def comparison_keys(project: int) -> tuple[str, str]:
+    """The keys of the two models to compare: a project's own."""
+    return f"{Key.COMPARE_FIRST}-{project}", f"{Key.COMPARE_SECOND}-{project}"
+
+
+def show_comparison(project: int, first: int, second: int) -> None:
+    """Open the comparison of two models on the Models page (from a callback: before its selectors are drawn)."""
+    for key, model in zip(comparison_keys(project), (first, second), strict=True):
+        st.session_state[key] = model
+    st.session_state[Key.MODELS_VIEW] = "compare"
+
+
+def settle_choice(key: str, options: list[int], value: int) -> None:
+    """Give a selector its first value, and another one when what was chosen is no longer offered."""
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = value
+
+
 def threshold_key(model: int) -> str:
     """The key of the threshold slider: a model's own."""
     return f"{Key.THRESHOLD}-{model}"
@@ -194,9 +221,12 @@ class ReviewEntry:
 
 
 def worklist(question: tuple[object, ...]) -> list[ReviewEntry] | None:
-    """The worklist kept for this question (model, filter, order ...), or None when another one was asked last."""
+    """The worklist kept for this question (model, filter, order ...), or None when another one was asked last.
+
+    A list that another page sent here (:func:`open_review`) answers every question that begins as its own does.
+    """
     asked, entries = st.session_state.get(Key.REVIEW_LIST, (None, []))
-    return entries if asked == question else None
+    return entries if asked is not None and question[: len(asked)] == asked else None
 
 
 def keep_worklist(question: tuple[object, ...], entries: list[ReviewEntry]) -> list[ReviewEntry]:
@@ -208,6 +238,14 @@ def keep_worklist(question: tuple[object, ...], entries: list[ReviewEntry]) -> l
 def forget_worklist() -> None:
     """Read the worklist again at the next run."""
     st.session_state.pop(Key.REVIEW_LIST, None)
+
+
+def open_review(project: int, active: int | None, model: int, entries: list[ReviewEntry], image: int) -> None:
+    """Let Review open on one of these images, with this model; the list stays until a filter or an order is chosen."""
+    st.session_state[model_key(project, active)] = model
+    st.session_state[Key.REVIEW_FILTER], st.session_state[Key.REVIEW_ORDER] = "all", "score_desc"
+    keep_worklist((model, "all", "score_desc"), entries)
+    set_review_image(model, image)
 
 
 def review_strip_key(model: int) -> str:
