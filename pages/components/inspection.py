@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,10 @@ MAX_VIEW_EDGE = 2048  # px of the longer side of the large picture
 
 @dataclass(frozen=True)
 class Row:
-    """One inspected file. `score` and `verdict` are None where `error` says why it could not be read."""
+    """One inspected file. `score` and `verdict` are None where `error` says why it could not be read.
+
+    The verdict is "good", "bad" or "check": between two thresholds a person decides.
+    """
 
     name: str
     score: float | None
@@ -98,28 +102,30 @@ def rows_of(result: dict[str, Any] | None) -> list[Row]:
     return sorted(rows, key=lambda row: (row.score is None, -(row.score or 0.0), row.name))
 
 
-def results_csv(rows: Sequence[Row], model: registry.Model) -> bytes:
-    """All rows as a CSV file that no spreadsheet takes for formulas."""
+def results_csv(rows: Sequence[Row], model: registry.Model, low: float | None, high: float) -> bytes:
+    """All rows as a CSV file that no spreadsheet takes for formulas, with the thresholds they were judged by."""
     return csv_bytes(
-        ["image", "verdict", "score", "model", "sha256", "error"],
-        ([row.name, row.verdict, row.score, model.name, row.sha256, row.error] for row in rows),
+        ["image", "verdict", "score", "threshold", "threshold_low", "model", "sha256", "error"],
+        ([row.name, row.verdict, row.score, high, low, model.name, row.sha256, row.error] for row in rows),
     )
 
 
 def _results(job: jobs.Job) -> None:
     model = registry.get(resources.database(), model_id=int(job.payload["model_id"]))
     rows = rows_of(job.result)
-    bad = sum(row.verdict == "bad" for row in rows)
-    good = sum(row.verdict == "good" for row in rows)
-    tiles = st.columns([1, 1, 1, 3], vertical_alignment="center")
-    tiles[0].metric("Bad", f"{bad:,}")
-    tiles[1].metric("Good", f"{good:,}")
-    tiles[2].metric("Not readable", f"{len(rows) - bad - good:,}")
-    with tiles[3], st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
-        st.caption(f"Model {prose(model.name)} · threshold {_threshold(job, model)}", width="content")
+    low, high = thresholds_of(job, model)
+    said = Counter(row.verdict for row in rows)
+    shown = ["bad", "check", "good"] if low is not None or said["check"] else ["bad", "good"]
+    tiles = st.columns([*[1] * (len(shown) + 1), 6 - len(shown)], vertical_alignment="center")
+    for tile, verdict in zip(tiles, shown, strict=False):
+        style = palette.style_of(verdict)
+        tile.metric(f"{style.sign} {style.word}", f"{said[verdict]:,}", help=_meaning(verdict, low))
+    tiles[-2].metric("Not readable", f"{said[None]:,}")
+    with tiles[-1], st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
+        st.caption(f"Model {prose(model.name)} · {thresholds_in_words(low, high)}", width="content")
         st.download_button(
             "Download CSV",
-            data=lambda: results_csv(rows, model),
+            data=lambda: results_csv(rows, model, low, high),
             file_name=f"inspection-{job.id}.csv",
             mime="text/csv",
             on_click="ignore",
@@ -135,9 +141,26 @@ def _results(job: jobs.Job) -> None:
             _picture(chosen, folder, model)
 
 
-def _threshold(job: jobs.Job, model: registry.Model) -> str:
-    value = (job.result or {}).get("threshold", model.threshold)  # the one in force when the job ran
-    return f"{value:.3f}"
+def thresholds_of(job: jobs.Job, model: registry.Model) -> tuple[float | None, float]:
+    """(lower or None, upper) threshold in force when the job ran; of a job that is not done, the model's."""
+    if job.result is None or "threshold" not in job.result:
+        return model.threshold_low, model.threshold
+    return job.result.get("threshold_low"), job.result["threshold"]
+
+
+def _meaning(verdict: str, low: float | None) -> str:
+    if verdict == "check":
+        return (
+            "A score between the two thresholds: the model does not decide, a person looks at these parts. "
+            "“check” in the CSV."
+        )
+    upper, lower = ("threshold", "threshold") if low is None else ("upper threshold", "lower threshold")
+    return f"A score at or above the {upper}." if verdict == "bad" else f"A score below the {lower}."
+
+
+def thresholds_in_words(low: float | None, high: float) -> str:
+    """One threshold or two, in a line."""
+    return f"threshold {high:.3f}" if low is None else f"thresholds {low:.3f} and {high:.3f}"
 
 
 def _table(job_id: int, rows: list[Row], folder: Path, model: registry.Model) -> Row | None:
@@ -152,7 +175,7 @@ def _table(job_id: int, rows: list[Row], folder: Path, model: registry.Model) ->
         }
     )
     event = st.dataframe(
-        frame,
+        frame.style.apply(lambda _column: [_look(row) for row in shown], subset=["Verdict"]),
         hide_index=True,
         row_height=64,
         height=VIEW_HEIGHT,
@@ -176,6 +199,10 @@ def _verdict(row: Row) -> str:
         return NOT_AVAILABLE
     style = palette.style_of(row.verdict)
     return f"{style.sign} {style.word}"
+
+
+def _look(row: Row) -> str:
+    return f"color: {palette.style_of(row.verdict).colour}; font-weight: 600" if row.verdict else ""
 
 
 def _picture(row: Row, folder: Path, model: registry.Model) -> None:

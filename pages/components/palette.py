@@ -11,6 +11,7 @@ from dataclasses import dataclass
 GOOD = "#0b6fa4"
 BAD = "#c8500a"
 UNSURE = "#5f6b7a"
+CHECK = "#3f4a58"  # neither: a dark grey, which nobody mistakes for blue or vermilion
 NONE = "#aab3bd"  # not labelled yet
 
 INK = "#1d2733"
@@ -31,10 +32,11 @@ class VerdictStyle:
     colour: str
 
 
-# Keyed by the verdict as it is stored; "none" stands for an image without a verdict.
+# Keyed by the verdict as it is stored; "check" is a model's alone, "none" stands for an image without a verdict.
 VERDICTS: dict[str, VerdictStyle] = {
     "good": VerdictStyle("Good", "✓", GOOD),
     "bad": VerdictStyle("Bad", "✕", BAD),
+    "check": VerdictStyle("To a person", "◐", CHECK),
     "unsure": VerdictStyle("Unsure", "?", UNSURE),
     "none": VerdictStyle("Not labelled", "·", NONE),
 }

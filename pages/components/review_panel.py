@@ -25,6 +25,7 @@ FILTERS = {
     "all": "All",
     "misses": "Misses",
     "false_alarms": "False alarms",
+    "to_person": "To a person",
     "suspicious": "Unlabelled",
     "bad": "Bad",
     "good": "Good",
@@ -32,8 +33,9 @@ FILTERS = {
 }
 EMPTY = {
     "all": "This model has not scored any image yet.",
-    "misses": "No misses: every image labelled bad scores at or above the threshold.",
-    "false_alarms": "No false alarms: every image labelled good scores below the threshold.",
+    "misses": "No misses: the model calls no image good that is labelled bad.",
+    "false_alarms": "No false alarms: the model calls no image bad that is labelled good.",
+    "to_person": "No score lies between two thresholds; a second, lower one is set on the Evaluate page.",
     "suspicious": "Every scored image has a label.",
     "bad": "No scored image is labelled bad.",
     "good": "No scored image is labelled good.",
@@ -42,7 +44,7 @@ EMPTY = {
 ORDERS = {
     "score_desc": "Most suspicious first",
     "score_asc": "Least suspicious first",
-    "closest": "Closest to the threshold",
+    "closest": "Closest to a threshold",
 }
 ROLES = {  # role -> (a few words, what it means for the score)
     "test": ("Held out", "The model never saw this image: an honest score."),
@@ -152,7 +154,7 @@ def _filter() -> str:
         key=state.Key.REVIEW_FILTER,
         persist_state="session",
         help="Misses: labelled bad, but the model passes them (escapes). False alarms: labelled good, but the model "
-        "rejects them (overkill). Unlabelled: no verdict yet.",
+        "rejects them (overkill). To a person: the score lies between the two thresholds. Unlabelled: no verdict yet.",
         label_visibility="collapsed",
     )
     return chosen or "all"
@@ -171,7 +173,7 @@ def _order() -> str:
 
 def _worklist(model: registry.Model, filter_name: str, order: str) -> Sequence[state.ReviewEntry]:
     """The list as it was when the filter was chosen: correcting a verdict must not move the next image away."""
-    question = (model.id, filter_name, order, model.threshold)
+    question = (model.id, filter_name, order, model.threshold, model.threshold_low)
     kept = state.worklist(question)
     if kept is not None:
         return kept
@@ -181,6 +183,7 @@ def _worklist(model: registry.Model, filter_name: str, order: str) -> Sequence[s
         filter=filter_name,
         order=order,
         threshold=model.threshold,
+        threshold_low=model.threshold_low,
         limit=PAGE,
     )
     return state.keep_worklist(question, [state.ReviewEntry(s.image.id, s.score, s.role) for s in found])
@@ -188,14 +191,15 @@ def _worklist(model: registry.Model, filter_name: str, order: str) -> Sequence[s
 
 def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEntry) -> None:
     """Name, score, both verdicts and the image's role, stated plainly."""
-    said = "bad" if entry.score >= model.threshold else "good"
+    said = model.verdict(entry.score)
     role, meaning = ROLES.get(entry.role, (entry.role, ""))
     st.markdown(literal(image.name))
     st.markdown(f"**Model: {_verdict(said)}**")
-    st.caption(f"score {entry.score:.3f} · threshold {model.threshold:.3f}")
+    low = "" if model.threshold_low is None else f"{model.threshold_low:.3f} and "
+    st.caption(f"score {entry.score:.3f} · threshold{'s' if low else ''} {low}{model.threshold:.3f}")
     by = f" by {prose(image.label_inspector)}" if image.label_inspector else ""
     st.markdown(f"**Label: {_verdict(image.label)}**{by}")
-    if image.label in ("good", "bad") and image.label != said:
+    if image.label in ("good", "bad") and said in ("good", "bad") and image.label != said:
         st.badge("Miss" if said == "good" else "False alarm", color="orange")
     st.markdown(f"**{role}**")
     st.caption(meaning)

@@ -9,7 +9,7 @@ import pytest
 from page_seed import HOSTILE, add_model, open_page, png, project_with_images, running, set_job, texts
 
 from pages.components import inspection, state
-from storage import jobs, projects, registry
+from storage import jobs, projects, registry, thresholds
 from storage.db import Database
 from storage.tables import utc_now
 
@@ -98,7 +98,9 @@ def test_results_are_counted_and_the_most_suspicious_stands_first(
 ) -> None:
     _done(db, project, model, ROWS)
     app = open_page("inspect")
-    assert {metric.label: metric.value for metric in app.metric} == {"Bad": "1", "Good": "1", "Not readable": "1"}
+    found = {metric.label: metric.value for metric in app.metric}
+    assert found == {"✕ Bad": "1", "✓ Good": "1", "Not readable": "1"}
+    assert "threshold 0.000" in texts(app)
     table = app.dataframe[0].value
     assert list(table["Image"]) == [HOSTILE, "a.png", "c.png"]
     assert list(table["Verdict"]) == ["✕ Bad", "✓ Good", "n/a"]
@@ -106,12 +108,47 @@ def test_results_are_counted_and_the_most_suspicious_stands_first(
     assert table["Picture"][0].startswith("data:image/png;base64,")
 
 
+def test_between_two_thresholds_a_part_goes_to_a_person(
+    db: Database, project: projects.Project, model: registry.Model
+) -> None:
+    job = _done(db, project, model, [*ROWS, {**_row("between.png", 0.5), "verdict": "check"}])
+    set_job(db, job.id, result={**(job.result or {}), "threshold": 1.5, "threshold_low": -0.5})
+    app = open_page("inspect")
+    found = {metric.label: metric.value for metric in app.metric}
+    assert found == {"✕ Bad": "1", "◐ To a person": "1", "✓ Good": "1", "Not readable": "1"}
+    assert list(app.dataframe[0].value["Verdict"]) == ["✕ Bad", "◐ To a person", "✓ Good", "n/a"]
+    assert "thresholds -0.500 and 1.500" in texts(app)
+
+
+def test_with_two_thresholds_nothing_between_them_is_said_to_be_none(
+    db: Database, project: projects.Project, model: registry.Model
+) -> None:
+    job = _done(db, project, model, ROWS)
+    set_job(db, job.id, result={**(job.result or {}), "threshold": 1.5, "threshold_low": -0.5})
+    assert {metric.label: metric.value for metric in open_page("inspect").metric}["◐ To a person"] == "0"
+
+
+def test_thresholds_moved_since_do_not_change_what_was_said(
+    db: Database, project: projects.Project, model: registry.Model
+) -> None:
+    job = _done(db, project, model, ROWS)
+    thresholds.save(db, model_id=model.id, threshold=9.0, threshold_low=-9.0, how="By hand", inspector="Ada")
+    app = open_page("inspect")
+    assert "threshold 0.000" in texts(app)
+    assert "To a person" not in {metric.label for metric in app.metric}
+    assert inspection.thresholds_of(job, registry.get(db, model_id=model.id)) == (None, 0.0)
+
+
 def test_the_csv_holds_every_row_and_no_formula(db: Database, project: projects.Project, model: registry.Model) -> None:
     job = _done(db, project, model, [*ROWS, _row("=cmd|' /C calc'!A0", -3.0)])
-    data = inspection.results_csv(inspection.rows_of(job.result), model)
+    rows_found = inspection.rows_of(job.result)
+    data = inspection.results_csv(rows_found, model, -0.5, 1.5)
     rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
     assert [row["image"] for row in rows] == [HOSTILE, "a.png", "'=cmd|' /C calc'!A0", "c.png"]
     assert [row["score"] for row in rows] == ["2.0", "-1.0", "-3.0", ""]
+    assert {(row["threshold_low"], row["threshold"]) for row in rows} == {("-0.5", "1.5")}
+    alone = inspection.results_csv(rows_found, model, None, 1.5).decode("utf-8-sig")
+    assert {row["threshold_low"] for row in csv.DictReader(io.StringIO(alone))} == {""}
 
 
 def test_a_picture_that_is_gone_is_said_to_be_gone(

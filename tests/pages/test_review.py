@@ -90,6 +90,25 @@ def test_no_misses_is_good_news(db: Database, project: projects.Project, model: 
     assert review_panel.EMPTY["misses"] in texts(_show(open_page("review"), "misses"))
 
 
+def test_between_two_thresholds_an_image_goes_to_a_person_and_is_no_miss(db: Database, model: registry.Model) -> None:
+    assert review_panel.EMPTY["to_person"] in texts(_show(open_page("review"), "to_person"))
+    thresholds.save(db, model_id=model.id, threshold=0.8, threshold_low=-0.4, how="by hand", inspector="Ada")
+    app = _show(open_page("review"), "to_person")
+    assert [item["score"] for item in _strip(app)["items"]] == [0.7, 0.1, -0.4]
+    assert "Model: ◐ To a person" in texts(app)
+    assert "score 0.700 · thresholds -0.400 and 0.800" in texts(app)
+    assert "badge[" not in texts(app)  # labelled good, and nobody called it bad
+    for name in ("misses", "false_alarms"):
+        assert review_panel.EMPTY[name] in texts(_show(app, name))
+
+
+def test_a_lower_threshold_saved_meanwhile_is_used_at_the_next_look(db: Database, model: registry.Model) -> None:
+    app = _show(open_page("review"), "misses")
+    assert [item["score"] for item in _strip(app)["items"]] == [-0.4]
+    thresholds.save(db, model_id=model.id, threshold=0.0, threshold_low=-1.0, how="by hand", inspector="Ada")
+    assert review_panel.EMPTY["misses"] in texts(app.run())
+
+
 def test_correcting_a_verdict_does_not_move_the_list(
     db: Database, project: projects.Project, model: registry.Model
 ) -> None:
