@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage import archives, imports, jobs, labels, maps, predictions, registry, training_jobs
+from ssn_core import operating_point
+from storage import archives, imports, jobs, labels, maps, predictions, registry, thresholds, training_jobs
 from storage import images as image_store
 from storage.db import Database
 from storage.job_context import Cancelled, JobContext
@@ -223,6 +225,38 @@ def test_an_inspection_gives_one_row_a_file_and_names_what_it_could_not_read(
     folder = filled.data_dir / "jobs" / str(job.id) / "inspect"
     assert np.load(folder / f"{rows['a.png']['sha256']}.npy", allow_pickle=False).shape == (8, 8)
     assert not staging.exists()
+
+
+def test_an_inspection_judges_by_both_thresholds_and_puts_them_into_the_model_folder(
+    filled: Database, project: int, surfaces: Path
+) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    scores = [one.score for one in predictions.scored(filled, model_id=model.id, limit=100)]  # falling
+    thresholds.save(
+        filled, model_id=model.id, threshold=scores[6], threshold_low=scores[12], how="By hand", inspector="Ana"
+    )
+    copy = registry.model_path(filled, model) / operating_point.FILE_NAME
+    copy.write_text("damaged")
+    staging = archives.stage_uploads(
+        filled.data_dir, [(path.name, io.BytesIO(path.read_bytes())) for path in sorted(surfaces.glob("*.png"))]
+    )
+    job = do(filled, "inspect", project, {"model_id": model.id, "staging": str(staging)})
+    assert job.result is not None, job.error
+    assert (job.result["threshold"], job.result["threshold_low"]) == (scores[6], scores[12])
+    said = set()
+    for row in job.result["rows"]:
+        assert row["verdict"] == operating_point.verdict(row["score"], scores[6], scores[12])
+        said.add(row["verdict"])
+    assert "check" in said
+    assert operating_point.read(copy.parent) == operating_point.OperatingPoint(
+        scores[6], scores[12], "By hand", "Ana", *_saved(filled, model)
+    )
+
+
+def _saved(db: Database, model: registry.Model) -> tuple[datetime, int]:
+    newest = thresholds.history(db, model_id=model.id)[0]
+    return newest.created_at, newest.id
 
 
 def test_an_inspection_names_what_was_left_out_of_a_zip(filled: Database, project: int, surfaces: Path) -> None:
