@@ -3,12 +3,31 @@
 Bad is the positive class; labels are 0 or False = good and 1 or True = bad, scores are finite and higher = more
 suspicious. Every interval is two-sided at `level`, and names its method. A figure that is not defined (a class is
 missing, nothing was counted) has no interval: None.
+
+AUROC and AP have a correction for few images. The variance that is seen in n images knows nothing of the rare part that
+none of them shows, so where a model makes few mistakes the textbook intervals are too narrow: with 100 good and 30 bad
+images and an AUROC of 0.97 that comes from a few bad parts that look good, DeLong's 95 % interval (logit scale) holds
+the truth in 81 % of all cases, and a percentile bootstrap of AP in 85 %. As a count of 0 is mended by adding a part of
+an event to it (Haldane 1956, Anscombe 1956; Agresti and Coull 1998 for rates), a quarter of an image of each class is
+added that the model cannot tell from the other class. How much is added was chosen by simulation, over scores with
+normal tails, with a wide spread of the bad ones, and with a few bad ones that look good. At a true AUROC of 0.9 to 0.97
+the 95 % intervals then held the truth in
+
+    good and bad images   AUROC         AP
+    100, 30               93 to 97 %    94 to 98 %
+    300, 100              93 to 95 %    93 to 97 %
+    1000, 30              91 to 97 %    93 to 97 %
+    100, 10               95 to 97 %    92 to 98 %
+
+and in 91 to 97 % at 0.99, where a miss is nearly always a truth better than the upper end. The paired intervals of a
+difference hold it in 93 to 97 % at 300 and 100 images. At 100 and 30 they are rather too wide for two models that hardly
+differ (up to 99 %), and too narrow (89 to 95 %) where the models differ in a few bad parts that look good to one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +36,13 @@ from scipy import special  # scipy.stats takes a second to import, and a page wo
 
 from ssn_core.errors import SettingError
 from ssn_core.metrics import ap, checked, i_auroc
+from ssn_core.resampling import resampled_ap
 
 Floats = NDArray[np.float64]
 
-# Weights of this many (resample, image) pairs are held at once: some 100 MB with what is computed from them.
-_CHUNK = 2_000_000
+# The correction for few images, in images of each class; see the head of this module.
+_ADDED = 0.25
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -101,12 +122,14 @@ def needed_without_event(rate: float, *, level: float = 0.95) -> int:
 def auroc_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95) -> Interval | None:
     """An interval for the image-level AUROC; None where a class is missing.
 
-    DeLong's variance (DeLong et al., Biometrics 44 (1988) 837-845), found from sorted scores in O(N log N) like Sun and
-    Xu (IEEE Signal Process. Lett. 21 (2014) 1389-1393), on the logit scale, where it stays inside [0, 1].
+    DeLong's variance (DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845), found by sorting in O(N log N)
+    as by Sun and Xu (IEEE Signal Process. Lett. 21 (2014) 1389-1393), on the logit scale, where it stays inside [0, 1],
+    with the correction of this module.
 
-    That variance is zero under perfect separation, and unknown with one image in a class. There the bound of Clopper
-    and Pearson on the k images of the smaller class is taken: they form k independent (good, bad) pairs, all in the
-    right order with probability AUROC^k.
+    That variance is zero where the classes are separated perfectly or all scores are equal, and unknown with one image
+    in a class. There the interval of Clopper and Pearson for the k images of the smaller class is taken: they form k
+    independent pairs of a good and a bad image, each in the right order with probability AUROC. No interval is wider
+    than that one.
 
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
@@ -116,11 +139,23 @@ def auroc_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95)
     auroc = i_auroc(bad, values)
     if auroc is None:
         return None
-    variance = _delong(bad, [values])
-    if variance is None or variance[0, 0] <= 0:
-        return _smaller_class_interval(auroc, bad, level)
-    low, high = _logit_interval(auroc, math.sqrt(variance[0, 0]), z)
-    return Interval(low, high, "DeLong, logit scale", level)
+    outer = _smaller_class_interval(auroc, bad, level)
+    of_bad, of_good = _placements(bad, values)
+    if min(of_bad.size, of_good.size) < 2 or auroc in (0.0, 1.0) or np.ptp(values) == 0:
+        return outer
+    variance = 0.0
+    for own, n_others in ((of_bad, of_good.size), (of_good, of_bad.size)):
+        # What is added to the others is equal to every image, and so counts half.
+        among_all = (n_others * own + _ADDED / 2) / (n_others + _ADDED)
+        variance += _variance_of_mean(among_all, (0.5,))
+        centre = (float(among_all.sum()) + _ADDED / 2) / (own.size + _ADDED)  # the same for both classes
+    low, high = _logit_interval(centre, math.sqrt(variance), z)
+    return Interval(
+        max(outer.low, min(low, auroc)),
+        min(outer.high, max(high, auroc)),
+        "DeLong, logit scale, corrected for few images",
+        level,
+    )
 
 
 def auroc_difference(
@@ -128,8 +163,10 @@ def auroc_difference(
 ) -> Difference | None:
     """AUROC of A less that of B on the same images, with DeLong's paired interval; None where a class is missing.
 
-    Where the paired variance is zero or unknown, the two single intervals are combined as if the models were
-    independent (Newcombe, Stat. Med. 17 (1998) 873-890, method 10), which is too wide rather than too narrow.
+    What the correction of this module adds is told from the other class by one of the models: half of it by each.
+    Where no image tells the models apart, or a class has one image, the two single intervals are combined as if the
+    models were independent (Newcombe, Stat. Med. 17 (1998) 873-890, method 10), which is too wide rather than too
+    narrow.
 
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
@@ -137,22 +174,18 @@ def auroc_difference(
     z = _z(level)
     bad, first = checked(labels, scores_a)
     _, second = checked(labels, scores_b)
-    a, b = i_auroc(bad, first), i_auroc(bad, second)
-    if a is None or b is None:
+    auroc_a, auroc_b = i_auroc(bad, first), i_auroc(bad, second)
+    if auroc_a is None or auroc_b is None:
         return None
-    value = a - b
     if np.array_equal(first, second):
-        return Difference(0.0, Interval(0.0, 0.0, "identical scores", level))
-    covariance = _delong(bad, [first, second])
-    variance = 0.0 if covariance is None else float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    # Rounding leaves some 1e-18 where two models order everything alike.
-    if variance <= 1e-15:
-        ends_a, ends_b = (_smaller_class_interval(figure, bad, level) for figure in (a, b))
-        low = value - math.hypot(a - ends_a.low, ends_b.high - b)
-        high = value + math.hypot(ends_a.high - a, b - ends_b.low)
-        return Difference(value, _difference_interval(low, high, "Newcombe, on the smaller class", level))
-    half = z * math.sqrt(variance)
-    return Difference(value, _difference_interval(value - half, value + half, "paired DeLong", level))
+        return _no_difference(level)
+    of_bad, of_good = (a - b for a, b in zip(_placements(bad, first), _placements(bad, second), strict=True))
+    # Rounding leaves some 1e-16 where two models order everything alike.
+    if min(of_bad.size, of_good.size) < 2 or max(np.ptp(of_bad), np.ptp(of_good)) < _ROUNDING:
+        ends = [auroc_interval(bad, values, level=level) for values in (first, second)]
+        return _independent_difference(auroc_a, auroc_b, ends)
+    variance = _variance_of_mean(of_bad, (-0.5, 0.5)) + _variance_of_mean(of_good, (-0.5, 0.5))
+    return _difference(auroc_a - auroc_b, z * math.sqrt(variance), "paired DeLong, corrected for few images", level)
 
 
 def ap_interval(
@@ -160,19 +193,37 @@ def ap_interval(
 ) -> Interval | None:
     """An interval for average precision at the mix of good and bad of these images; None where a class is missing.
 
+    The spread of AP over `resamples` draws with replacement within each class, on the logit scale, with the correction
+    of this module. Percentiles of the draws or BCa would leave [0, 1] just as little, but hold the truth less often.
+    With one image in a class or all scores equal there is no spread: see :func:`auroc_interval`.
+
+    At 2,000 images it takes 0.2 s; memory stays near 100 MB at any number.
+
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
+        ValueError: fewer than 2 resamples.
     """
     z = _z(level)
+    _check_resamples(resamples)
     bad, values = checked(labels, scores)
     value = ap(bad, values)
     if value is None:
         return None
-    spread = float(np.std(_resampled_ap(bad, [values], resamples=resamples, seed=seed)[:, 0], ddof=1))
-    if spread <= 0 or value >= 1:
+    n_bad = int(bad.sum())
+    if min(n_bad, bad.size - n_bad) < 2 or np.ptp(values) == 0:
         return _smaller_class_interval(value, bad, level)
-    low, high = _logit_interval(value, spread, z)
-    return Interval(low, high, "stratified bootstrap, logit scale", level)
+    spread = float(np.std(resampled_ap(bad, [values], resamples=resamples, seed=seed)[:, 0], ddof=1))
+    by_chance = n_bad / bad.size
+    n = n_bad + _ADDED
+    centre = (n_bad * value + _ADDED * by_chance) / n
+    variance = (n_bad * (n_bad - 1) * spread**2 + _ADDED * (by_chance - centre) ** 2) / (n * (n - 1))
+    low, high = _logit_interval(centre, math.sqrt(variance), z)
+    return Interval(
+        min(low, value),
+        max(high, value),
+        "stratified bootstrap, logit scale, corrected for few images",
+        level,
+    )
 
 
 def ap_difference(
@@ -186,40 +237,57 @@ def ap_difference(
 ) -> Difference | None:
     """AP of A less that of B on the same images, by a bootstrap that draws the same images for both.
 
-    None where a class is missing.
+    None where a class is missing. Degenerate cases and the correction are those of :func:`auroc_difference`.
 
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
+        ValueError: fewer than 2 resamples.
     """
-    _check_level(level)
+    z = _z(level)
+    _check_resamples(resamples)
     bad, first = checked(labels, scores_a)
     _, second = checked(labels, scores_b)
-    a, b = ap(bad, first), ap(bad, second)
-    if a is None or b is None:
+    ap_a, ap_b = ap(bad, first), ap(bad, second)
+    if ap_a is None or ap_b is None:
         return None
-    drawn = _resampled_ap(bad, [first, second], resamples=resamples, seed=seed)
-    low, high = np.quantile(drawn[:, 0] - drawn[:, 1], [(1 - level) / 2, (1 + level) / 2])
-    return Difference(a - b, _difference_interval(float(low), float(high), "paired stratified bootstrap", level))
+    if np.array_equal(first, second):
+        return _no_difference(level)
+    n_bad = int(bad.sum())
+    drawn = resampled_ap(bad, [first, second], resamples=resamples, seed=seed)
+    spread = float(np.std(drawn[:, 0] - drawn[:, 1], ddof=1))
+    if min(n_bad, bad.size - n_bad) < 2 or spread < _ROUNDING:
+        ends = [ap_interval(bad, values, level=level, resamples=resamples, seed=seed) for values in (first, second)]
+        return _independent_difference(ap_a, ap_b, ends)
+    by_chance = n_bad / bad.size
+    n = n_bad + _ADDED
+    variance = (n_bad * (n_bad - 1) * spread**2 + _ADDED * (1 - by_chance) ** 2) / (n * (n - 1))
+    return _difference(
+        ap_a - ap_b, z * math.sqrt(variance), "paired stratified bootstrap, corrected for few images", level
+    )
 
 
-def _delong(bad: NDArray[np.bool_], scores: list[Floats]) -> Floats | None:
-    """The covariance (M, M) of the AUROCs of M score vectors on the same images; None with one image in a class."""
-    if min(int(bad.sum()), int((~bad).sum())) < 2:
-        return None
-    of_bad = np.stack([_placements(values[bad], values[~bad]) for values in scores])
-    of_good = np.stack([_placements(values[~bad], values[bad]) for values in scores])
-    covariance: Floats = np.cov(of_bad) / of_bad.shape[1] + np.cov(of_good) / of_good.shape[1]
-    return np.atleast_2d(covariance)
+def _placements(bad: NDArray[np.bool_], values: Floats) -> tuple[Floats, Floats]:
+    """For each bad image the share of good ones below it, for each good image that of bad ones above; equal count half.
+
+    The mean of either is the AUROC.
+    """
+    of_bad, of_good = np.sort(values[bad]), np.sort(values[~bad])
+    good_below = np.searchsorted(of_good, values[bad], "left") + np.searchsorted(of_good, values[bad], "right")
+    bad_below = np.searchsorted(of_bad, values[~bad], "left") + np.searchsorted(of_bad, values[~bad], "right")
+    return good_below / (2 * of_good.size), 1 - bad_below / (2 * of_bad.size)
 
 
-def _placements(values: Floats, others: Floats) -> Floats:
-    """For each value the share of `others` below it; equal ones count half."""
-    ranked = np.sort(others)
-    return (np.searchsorted(ranked, values, "left") + np.searchsorted(ranked, values, "right")) / (2 * others.size)
+def _variance_of_mean(values: Floats, added: tuple[float, ...]) -> float:
+    """The variance of the mean of `values`, with _ADDED of a value spread evenly over `added`."""
+    points = np.concatenate((values, added))
+    weights = np.concatenate((np.ones(values.size), np.full(len(added), _ADDED / len(added))))
+    n = values.size + _ADDED
+    mean = float(np.dot(weights, points)) / n
+    return float(np.dot(weights, (points - mean) ** 2)) / (n * (n - 1))
 
 
 def _smaller_class_interval(figure: float, bad: NDArray[np.bool_], level: float) -> Interval:
-    """Clopper and Pearson for `figure` as if it were a share of the images of the smaller class."""
+    """Clopper and Pearson (Biometrika 26 (1934) 404-413), as if `figure` were a rate in the smaller class."""
     n = min(int(bad.sum()), int((~bad).sum()))
     events = figure * n  # need not be whole: the beta quantiles go through all values between
     tail = (1 - level) / 2
@@ -234,71 +302,27 @@ def _logit_interval(figure: float, error: float, z: float) -> tuple[float, float
     return float(special.expit(centre - half)), float(special.expit(centre + half))
 
 
-def _difference_interval(low: float, high: float, method: str, level: float) -> Interval:
-    return Interval(max(-1.0, low), min(1.0, high), method, level)
+def _no_difference(level: float) -> Difference:
+    return Difference(0.0, Interval(0.0, 0.0, "identical scores", level))
 
 
-def _resampled_ap(bad: NDArray[np.bool_], scores: list[Floats], *, resamples: int, seed: int) -> Floats:
-    """AP of M score vectors on `resamples` draws with replacement within each class: (resamples, M)."""
-    orders = [_Order.of(bad, values) for values in scores]
-    n_bad = int(bad.sum())
-    drawn = np.empty((resamples, len(scores)))
-    done = 0
-    for of_bad, of_good in _draws(n_bad, int(bad.size) - n_bad, resamples=resamples, seed=seed):
-        for number, order in enumerate(orders):
-            drawn[done : done + len(of_bad), number] = order.ap(of_bad, of_good)
-        done += len(of_bad)
-    return drawn
+def _independent_difference(a: float, b: float, ends: Sequence[Interval | None]) -> Difference:
+    of_a, of_b = ends
+    if of_a is None or of_b is None:
+        return Difference(a - b, None)
+    low = a - b - math.hypot(a - of_a.low, of_b.high - b)
+    high = a - b + math.hypot(of_a.high - a, b - of_b.low)
+    method = "Newcombe, as if the models were independent"
+    return Difference(a - b, Interval(max(-1.0, low), min(1.0, high), method, of_a.level))
 
 
-def _draws(
-    n_bad: int, n_good: int, *, resamples: int, seed: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """How often each bad and each good image is drawn, in chunks of resamples: (R, n_bad) and (R, n_good)."""
-    rng = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // (n_bad + n_good))
-    for start in range(0, resamples, rows):
-        count = min(rows, resamples - start)
-        yield _times_drawn(rng, count, n_bad), _times_drawn(rng, count, n_good)
+def _difference(value: float, half: float, method: str, level: float) -> Difference:
+    return Difference(value, Interval(max(-1.0, value - half), min(1.0, value + half), method, level))
 
 
-def _times_drawn(rng: np.random.Generator, rows: int, n: int) -> NDArray[np.int64]:
-    drawn = rng.integers(0, n, size=(rows, n)) + n * np.arange(rows)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
-
-
-@dataclass(frozen=True)
-class _Order:
-    """Where the images of one score vector stand, so that AP follows from how often each was drawn."""
-
-    by_bad: NDArray[np.intp]  # (n_bad,) the bad images, falling score
-    by_good: NDArray[np.intp]  # (n_good,) the good images, falling score
-    bad_ge: NDArray[np.intp]  # (n_bad,) for each bad image, how many bad ones score at least as high
-    good_ge: NDArray[np.intp]  # (n_bad,) and how many good ones
-
-    @classmethod
-    def of(cls, bad: NDArray[np.bool_], values: Floats) -> _Order:
-        of_bad, of_good = values[bad], values[~bad]
-        by_bad, by_good = np.argsort(-of_bad, kind="stable"), np.argsort(-of_good, kind="stable")
-        falling = -of_bad[by_bad]
-        return cls(
-            by_bad=by_bad,
-            by_good=by_good,
-            bad_ge=np.searchsorted(falling, falling, "right"),
-            good_ge=np.searchsorted(-of_good[by_good], falling, "right"),
-        )
-
-    def ap(self, of_bad: NDArray[np.int64], of_good: NDArray[np.int64]) -> Floats:
-        """AP (R,) with the bad images drawn `of_bad` (R, n_bad) times and the good ones `of_good` (R, n_good) times."""
-        weights = of_bad[:, self.by_bad]
-        found = np.cumsum(weights, axis=1)[:, self.bad_ge - 1]
-        false = np.concatenate(
-            (np.zeros((len(of_good), 1), np.int64), np.cumsum(of_good[:, self.by_good], axis=1)), axis=1
-        )[:, self.good_ge]
-        # An image that was not drawn adds nothing, and its precision may be 0 / 0.
-        precision = found / np.maximum(found + false, 1)
-        mean: Floats = np.einsum("rn,rn->r", weights, precision) / of_bad.shape[1]
-        return mean
+def _check_resamples(resamples: int) -> None:
+    if resamples < 2:
+        raise ValueError(f"{resamples} resamples have no spread")
 
 
 def _check_level(level: float) -> None:
