@@ -9,12 +9,13 @@ import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import streamlit as st
 
 if TYPE_CHECKING:
+    from ssn_core.errors import SsnError
     from storage.imports import Preview
 
 MAX_NAME = 100  # characters, as the database keeps
@@ -43,6 +44,10 @@ class Key(StrEnum):
     TRAIN_NAME = "ssn_train_name"
     TRAIN_HEIGHT = "ssn_train_height"  # completed by a project's number, as the width
     TRAIN_WIDTH = "ssn_train_width"
+    TRAIN_EPOCHS = "train-epochs"
+    TRAIN_SEED = "train-seed"
+    TRAIN_POOLING = "train-pooling"
+    TRAIN_REFUSAL = "ssn_train_refusal"
     # Models
     MODELS_VIEW = "ssn_models_view"
     COMPARE_FIRST = "ssn_compare_first"  # completed by a project's number, as the second
@@ -132,6 +137,25 @@ def clear_upload(page: str) -> None:
     """Empty a page's file uploader at the next run: a new key is a new, empty widget."""
     key = f"{Key.UPLOAD_ROUND}-{page}"
     st.session_state[key] = st.session_state.get(key, 0) + 1
+
+
+def snapshot() -> dict[str, Any]:
+    """All values of this session at once, for callbacks.
+
+    Reading them one by one would not do: at each access a run can be cut off by a newer one, and a callback that was
+    cut off before it acted has lost the click.
+    """
+    return st.session_state.to_dict()
+
+
+def set_train_refusal(error: SsnError | None) -> None:
+    """Keep why Train could not start (from its callback), for the page to show below the button."""
+    st.session_state[Key.TRAIN_REFUSAL] = error
+
+
+def take_train_refusal() -> SsnError | None:
+    """Why the last click on Train could not start one, once; None when there is nothing to say."""
+    return st.session_state.pop(Key.TRAIN_REFUSAL, None)
 
 
 def train_size_keys(project: int) -> tuple[str, str]:

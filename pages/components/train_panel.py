@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -14,6 +16,7 @@ from pages.components.job_progress import job_panel, start, status_word, took
 from pages.components.project import go, missing_labels
 from pages.components.text import count, duration, figure, moment, percent, plain, prose
 from ssn_core import weights
+from ssn_core.errors import SsnError
 from ssn_core.recipes import BACKBONE_TITLES, BACKBONES, DEFAULT_RECIPE, MIN_BAD, MIN_GOOD, RECIPES
 from storage import jobs, projects, registry
 
@@ -53,8 +56,8 @@ def draw_labels(counts: projects.Counts) -> str | None:
     return None
 
 
-def draw_form(project: projects.Project) -> Choice:
-    """The settings. Everything has a default that suits a first run."""
+def draw_form(project: projects.Project) -> None:
+    """The settings, which `press` reads by their keys. Everything has a default that suits a first run."""
     recipe_name = st.selectbox(
         "Recipe",
         list(RECIPES),
@@ -75,24 +78,24 @@ def draw_form(project: projects.Project) -> Choice:
     )
     _say_which_weights(backbone)
     with st.expander(f"Advanced: name, image size {project.image_height} × {project.image_width}, epochs …"):
-        name = st.text_input(
+        st.text_input(
             "Name of the model", placeholder="automatic: recipe and time", max_chars=200, key=state.Key.TRAIN_NAME
         )
         left, right = st.columns(2)
         height_key, width_key = state.train_size_keys(project.id)
-        height = left.number_input("Height, pixels", 64, 2048, project.image_height, step=32, key=height_key)
-        width = right.number_input("Width, pixels", 64, 2048, project.image_width, step=32, key=width_key)
-        epochs = left.number_input(
+        left.number_input("Height, pixels", 64, 2048, project.image_height, step=32, key=height_key)
+        right.number_input("Width, pixels", 64, 2048, project.image_width, step=32, key=width_key)
+        left.number_input(
             "Epochs",
             min_value=1,
             max_value=100_000,
             value=None,
             placeholder=str(recipe.epochs) if recipe.epochs else "automatic",
-            key="train-epochs",
+            key=state.Key.TRAIN_EPOCHS,
             help="Empty: as the recipe says. Automatic runs as many epochs as the number of images calls for.",
         )
-        seed = right.number_input("Seed", 0, 2**32 - 1, 0, key="train-seed", help="Same seed, same model.")
-        pooling = left.number_input(
+        right.number_input("Seed", 0, 2**32 - 1, 0, key=state.Key.TRAIN_SEED, help="Same seed, same model.")
+        left.number_input(
             "Pooling fraction",
             min_value=0.001,
             max_value=1.0,
@@ -100,19 +103,10 @@ def draw_form(project: projects.Project) -> Choice:
             step=0.005,
             format="%.3f",
             placeholder=f"{recipe.pooling_fraction:g}",
-            key="train-pooling",
+            key=state.Key.TRAIN_POOLING,
             help="Share of the map, most suspicious cells first, whose mean is the score. Small for small defects; "
             "1 is the mean of the whole map.",
         )
-    return Choice(
-        recipe=recipe_name,
-        backbone=backbone,
-        image_size=(int(height), int(width)),
-        epochs=None if epochs is None else int(epochs),
-        seed=int(seed),
-        pooling_fraction=None if pooling is None else float(pooling),
-        name=name.strip(),
-    )
 
 
 HOW_TO_BRING = (
@@ -142,7 +136,42 @@ def _say_which_weights(backbone: str) -> None:
         )
 
 
-def submit(project: projects.Project, choice: Choice) -> int:
+def press(project: projects.Project) -> None:
+    """The Train button's callback: put a training with the form's values into the queue, or keep why not.
+
+    In the callback and not in the page's body: a number field that is left by the click sends its value first, and the
+    run that the click falls into can be cut off before it reaches the button.
+    """
+    values = state.snapshot()
+    if jobs.active(resources.database(), project_id=project.id, kinds=("train",)):
+        return  # a second click before the button was drawn grey
+    refusal = None
+    try:
+        submit(project, _chosen(project, values), inspector=values.get(state.Key.INSPECTOR, ""))
+    except SsnError as error:
+        refusal = error
+    state.set_train_refusal(refusal)
+
+
+def _chosen(project: projects.Project, values: Mapping[str, Any]) -> Choice:
+    """The form's values: what the browser sent last, whether or not the page has run with it."""
+    height_key, width_key = state.train_size_keys(project.id)
+    epochs, pooling = values.get(state.Key.TRAIN_EPOCHS), values.get(state.Key.TRAIN_POOLING)
+    return Choice(
+        recipe=values.get(state.Key.TRAIN_RECIPE, DEFAULT_RECIPE),
+        backbone=values.get(state.Key.TRAIN_BACKBONE, BACKBONES[0]),
+        image_size=(
+            int(values.get(height_key, project.image_height)),
+            int(values.get(width_key, project.image_width)),
+        ),
+        epochs=None if epochs is None else int(epochs),
+        seed=int(values.get(state.Key.TRAIN_SEED, 0)),
+        pooling_fraction=None if pooling is None else float(pooling),
+        name=str(values.get(state.Key.TRAIN_NAME, "")).strip(),
+    )
+
+
+def submit(project: projects.Project, choice: Choice, *, inspector: str) -> int:
     """Put a training job into the queue and return its id.
 
     Raises:
@@ -162,7 +191,7 @@ def submit(project: projects.Project, choice: Choice) -> int:
         "pooling_fraction": choice.pooling_fraction,
         "image_size": list(choice.image_size),
         "name": choice.name or f"{choice.recipe} {datetime.now().astimezone():%Y-%m-%d %H:%M}",
-        "inspector": state.inspector(),
+        "inspector": inspector,
     }
     return start("train", payload, project_id=project.id)
 
@@ -218,7 +247,9 @@ def draw_models(project: projects.Project, models: list[registry.Model]) -> None
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(gap=None, width="stretch"):
                 st.markdown(f"**{prose(model.name)}** · {model.recipe} · {model.backbone}")
-                st.caption(f"{moment(model.created_at)} · threshold {model.threshold:.3f} · {model_figures(model)}")
+                low = "" if model.threshold_low is None else f"{model.threshold_low:.3f} and "
+                thresholds = f"threshold{'s' if low else ''} {low}{model.threshold:.3f}"
+                st.caption(f"{moment(model.created_at)} · {thresholds} · {model_figures(model)}")
             if active:
                 st.badge("Active", icon=":material/check_circle:", color="blue")
             else:

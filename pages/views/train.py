@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components import resources
+from pages.components import resources, state
 from pages.components.errors import show_errors
 from pages.components.project import need_project
-from pages.components.train_panel import draw_form, draw_labels, draw_models, draw_past, draw_run, submit
+from pages.components.train_panel import draw_form, draw_labels, draw_models, draw_past, draw_run, press
 from storage import jobs, projects, registry
 
 project = need_project()
@@ -18,19 +18,21 @@ left, right = st.columns([2, 3], gap="large")
 with left:
     counts = projects.counts(db, project_id=project.id)
     blocked = draw_labels(counts)
-    choice = draw_form(project)
+    draw_form(project)
     busy = bool(jobs.active(db, project_id=project.id, kinds=("train",)))
-    if st.button(
+    st.button(
         "Train",
         type="primary",
         width="stretch",
         disabled=blocked is not None or busy,
         help=blocked or ("A training is running; wait for it or cancel it." if busy else None),
+        on_click=press,
+        args=(project,),
         key="train-start",
-    ):
-        with show_errors():
-            submit(project, choice)
-            st.rerun()
+    )
+    with show_errors():
+        if (refusal := state.take_train_refusal()) is not None:
+            raise refusal
 with right:
     runs = jobs.list_jobs(db, project_id=project.id, kinds=("train",), limit=50)
     with show_errors():

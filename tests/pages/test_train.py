@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, running, set_job, texts
 
-from pages.components import state
+from pages.components import state, train_panel
+from ssn_core.errors import SettingError
 from ssn_core.recipes import MIN_BAD, MIN_GOOD
 from storage import jobs, projects, registry
 from storage.db import Database
@@ -75,6 +77,45 @@ def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project:
     }
     assert app.button(key="train-start").disabled
     assert "Training waits for its turn." in texts(app)
+
+
+def test_a_click_counts_even_when_its_run_is_cut_off_before_the_button(
+    db: Database, project: projects.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page("train")
+    with monkeypatch.context() as patched:
+        patched.setattr(train_panel, "draw_labels", lambda _counts: st.stop())
+        app.number_input(key="train-epochs").set_value(9)
+        app.button(key="train-start").click().run()
+        (job,) = jobs.active(db, kinds=("train",))
+        assert job.payload["epochs"] == 9  # as typed, though no run of the page has seen it
+    assert "Training waits for its turn." in texts(app.run())
+    assert app.button(key="train-start").disabled
+
+
+def test_a_second_click_before_the_button_is_grey_starts_nothing(db: Database, project: projects.Project) -> None:
+    for _ in range(2):
+        train_panel.press(project)
+    assert len(jobs.active(db, kinds=("train",))) == 1
+
+
+def test_a_setting_that_is_refused_is_said_below_the_button_and_once(
+    db: Database, project: projects.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page("train")
+
+    def refuse(*_args: object, **_more: object) -> None:
+        raise SettingError("The image size is not usable", value=HOSTILE)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_panel, "start", refuse)
+        app.button(key="train-start").click().run()
+    assert "The image size is not usable" in app.error[0].value
+    assert "**x**" not in app.error[0].value
+    assert not jobs.active(db, kinds=("train",))
+    assert not app.run().error
+    app.button(key="train-start").click().run()
+    assert len(jobs.active(db, kinds=("train",))) == 1
 
 
 def test_progress_is_read_from_the_database_alone(db: Database, project: projects.Project) -> None:
