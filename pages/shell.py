@@ -37,6 +37,7 @@ PAGES = [
     _page("train"),
     _page("review"),
     _page("evaluate"),
+    _page("models"),
     _page("inspect"),
 ]
 

@@ -46,6 +46,7 @@ class Entry:
     model: registry.Model
     active: bool
     parent: registry.Model | None  # the model that was active when it was trained; None: the first, or deleted since
+    scored: int  # images with a score of it
     kept_by: str | None  # why it cannot be deleted, as a sentence; None: it can
 
 
@@ -68,7 +69,14 @@ def entries(db: Database, *, project_id: int) -> list[Entry]:
     with db.read() as session:
         active = session.scalar(select(ProjectRow.active_model_id).where(ProjectRow.id == project_id))
         kept = _kept_by(session, list(by_id))
-    return [Entry(model, model.id == active, by_id.get(model.parent_id or 0), kept.get(model.id)) for model in models]
+        n = func.count()
+        counted = select(PredictionRow.model_id, n).join(ModelRow, ModelRow.id == PredictionRow.model_id)
+        counted = counted.where(ModelRow.project_id == project_id).group_by(PredictionRow.model_id)
+        scored = {number: int(found) for number, found in session.execute(counted)}
+    return [
+        Entry(model, model.id == active, by_id.get(model.parent_id or 0), scored.get(model.id, 0), kept.get(model.id))
+        for model in models
+    ]
 
 
 def archive(db: Database, *, model_id: int) -> registry.Model:

@@ -19,6 +19,7 @@ PAGES = {  # view -> (what a link to it says when the caller says nothing, icon 
     "train": ("Train", ":material/model_training:"),
     "review": ("Review", ":material/visibility:"),
     "evaluate": ("Evaluate", ":material/monitoring:"),
+    "models": ("Models", ":material/account_tree:"),
     "inspect": ("Inspect new images", ":material/center_focus_strong:"),
 }
 

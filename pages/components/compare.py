@@ -1,0 +1,337 @@
+"""Two models on the same images: is one better, by how much at least, and which images does it turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from pages.components import palette, resources, state
+from pages.components.compare_charts import Curve, roc_pair
+from pages.components.models_list import SPLITS, interval_words, rate_words
+from pages.components.project import VIEWS, go, model_title
+from pages.components.text import NOT_AVAILABLE, count, figure, literal, plain, prose
+from ssn_core import metrics
+from ssn_core.errors import SsnError
+from ssn_core.intervals import Difference, Interval, ap_difference, ap_interval, auroc_difference, auroc_interval
+from ssn_core.thresholds import Outcome, outcome
+from storage import comparison, images, projects, registry, thumbnails
+from storage.comparison import Comparison, Flip
+
+EDGE = 128  # px, of a flip's picture
+SHOWN = 6  # flips of one kind with picture; Review goes through all of them
+WORKLIST = 200  # images that Review is sent at most
+GROUPS = {  # (label, what B makes of it) -> title
+    ("bad", "right"): "Bad parts that are caught now",
+    ("good", "right"): "Good parts that are passed now",
+    ("bad", "wrong"): "New escapes: bad parts that are passed now",
+    ("good", "wrong"): "New overkill: good parts that are rejected now",
+    ("bad", "check"): "Bad parts that go to a person now",
+    ("good", "check"): "Good parts that go to a person now",
+}
+HEADINGS = {"right": "Became right", "wrong": "Became wrong", "check": "Now to a person"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the shared images say about both models; None = n/a."""
+
+    auroc: tuple[float | None, float | None]  # A, B
+    auroc_intervals: tuple[Interval | None, Interval | None]
+    auroc_difference: Difference | None  # B less A
+    ap: tuple[float | None, float | None]
+    ap_intervals: tuple[Interval | None, Interval | None]
+    ap_difference: Difference | None
+    outcomes: tuple[Outcome, Outcome]  # each at its own thresholds
+
+
+def draw_compare(project: projects.Project) -> None:
+    """The choice of two models and everything that their shared images say."""
+    models = registry.list_models(resources.database(), project_id=project.id)
+    if len(models) < 2:
+        st.info("Comparing needs two models that are not archived.", icon=":material/info:")
+        go("train", "Train another model")
+        return
+    first, second = _choose(project, models)
+    compared = comparison.compare(resources.database(), first_id=first.id, second_id=second.id)
+    if not compared.image_ids:
+        st.info(why_none(compared), icon=":material/info:")
+        return
+    st.markdown(basis(compared))
+    _draw_figures(compared)
+    _draw_flips(project, compared)
+    with st.expander("How the two are compared"):
+        st.markdown(how(compared))
+
+
+def _choose(project: projects.Project, models: list[registry.Model]) -> tuple[registry.Model, registry.Model]:
+    by_id = {model.id: model for model in models}
+    ids = list(by_id)
+    active = project.active_model_id if project.active_model_id in by_id else ids[0]
+    first_key, second_key = state.comparison_keys(project.id)
+    left, right = st.columns(2)
+
+    def title(model_id: int) -> str:
+        return model_title(by_id[model_id], active=model_id == project.active_model_id)
+
+    state.settle_choice(first_key, ids, active)
+    with left:
+        first = st.selectbox("A: compared against", ids, format_func=title, key=first_key, persist_state="session")
+    others = [number for number in ids if number != first]
+    state.settle_choice(second_key, others, others[0])
+    with right:
+        second = st.selectbox("B: compared with it", others, format_func=title, key=second_key, persist_state="session")
+    return by_id[first], by_id[second]
+
+
+def basis(compared: Comparison) -> str:
+    """On which images everything below rests."""
+    own = f"A has {compared.first_held_out:,} labelled held-out images, B {compared.second_held_out:,}"
+    return (
+        f"Both on the same **{compared.n_good:,} good** and **{compared.n_bad:,} bad** images, which neither model had "
+        f"seen, with the labels of today. ({own}.)"
+    )
+
+
+def why_none(compared: Comparison) -> str:
+    """Why there is no image to compare on."""
+    pairs = (("A", compared.first, compared.first_held_out), ("B", compared.second, compared.second_held_out))
+    for letter, model, n in pairs:
+        if n == 0:
+            return (
+                f"Nothing to compare on: none of the images that {letter} ({prose(model.name)}) had never seen has a "
+                "score and a Good or Bad label today. If it is still being scored, wait for it; else label more images "
+                "and train again."
+            )
+    kinds = " and ".join(f"{letter} on {count(n, 'image')} ({SPLITS[model.held_out]})" for letter, model, n in pairs)
+    reason = (
+        "They hold out images in different ways, and no image is held out in both"
+        if compared.first.held_out != compared.second.held_out
+        else "Their held-out images are different ones: the images or labels changed between the two trainings"
+    )
+    return (
+        f"Nothing to compare on: the two were measured on different images, {kinds}. {reason}. Train the older one's "
+        "settings again on the labels of today to compare them."
+    )
+
+
+def how(compared: Comparison) -> str:
+    """Methods and limits, in words."""
+    lines = [
+        "An image counts when it was held out for both models; its label is the one it has today.",
+        "Difference of I-AUROC: DeLong's paired test. Difference of AP: bootstrap within good and within bad, the same "
+        "draws for both models. Both take the images as independent. Intervals of 95 %.",
+        "Each model judges at its own thresholds in force, which can be changed on the Evaluate page.",
+    ]
+    kinds = (compared.first.held_out, compared.second.held_out)
+    if kinds[0] != kinds[1]:
+        letter = "A" if kinds[0] == "out_of_fold" else "B"
+        lines.append(
+            f"{letter}'s scores are out-of-fold: they come from networks trained on a part of its images, which can "
+            "make it look slightly worse than it is. The other one's come from the model itself."
+        )
+    elif kinds[0] == "out_of_fold":
+        lines.append(
+            "Both models' scores are out-of-fold: each image was scored by a network trained without it. Thresholds "
+            "suggested by the training were chosen on these same scores, so the rates at them are slightly optimistic."
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def _areas(
+    truth: bytes, first: bytes, second: bytes
+) -> tuple[Difference | None, Difference | None, list[Interval | None]]:
+    """Differences of I-AUROC and AP (B less A), and the single intervals: I-AUROC of A and B, AP of A and B."""
+    bad = np.frombuffer(truth, dtype=np.int8)
+    scores = [np.frombuffer(values, dtype=np.float64) for values in (first, second)]
+    single = [interval(bad, values) for interval in (auroc_interval, ap_interval) for values in scores]
+    return auroc_difference(bad, scores[1], scores[0]), ap_difference(bad, scores[1], scores[0]), single
+
+
+def measure(compared: Comparison) -> Measured:
+    """Everything that is computed from the shared scores."""
+    scores = (compared.first_scores, compared.second_scores)
+    models = (compared.first, compared.second)
+    of_auroc, of_ap, single = _areas(compared.labels.tobytes(), *(values.tobytes() for values in scores))
+    auroc = [metrics.i_auroc(compared.labels, values) for values in scores]
+    ap = [metrics.ap(compared.labels, values) for values in scores]
+    done = [
+        outcome(compared.labels, values, model.threshold, model.threshold_low)
+        for values, model in zip(scores, models, strict=True)
+    ]
+    return Measured(
+        auroc=(auroc[0], auroc[1]),
+        auroc_intervals=(single[0], single[1]),
+        auroc_difference=of_auroc,
+        ap=(ap[0], ap[1]),
+        ap_intervals=(single[2], single[3]),
+        ap_difference=of_ap,
+        outcomes=(done[0], done[1]),
+    )
+
+
+def meaning(difference: Difference | None) -> str:
+    """What a difference, B less A, says: a sentence."""
+    if difference is None or difference.interval is None:
+        return "n/a: needs good and bad images."
+    interval = difference.interval
+    if interval.low > 0:
+        return f"B is better: the interval lies above 0. At least {interval.low:.3f} is shown."
+    if interval.high < 0:
+        return f"B is worse: the interval lies below 0. At least {-interval.high:.3f} is shown."
+    return "No difference shown: the interval includes 0."
+
+
+def _draw_figures(compared: Comparison) -> None:
+    measured = measure(compared)
+    missing = next((word for word, n in (("good", compared.n_good), ("bad", compared.n_bad)) if n == 0), None)
+    if missing is not None:
+        st.warning(
+            f"There is no {missing} image among the shared ones: the areas, their differences and the curves are n/a.",
+            icon=":material/label:",
+        )
+    figures, chart = st.columns([3, 2], gap="medium")
+    with figures:
+        tiles = st.columns(2)
+        for tile, (title, difference) in zip(
+            tiles,
+            (("I-AUROC, B less A", measured.auroc_difference), ("AP-det, B less A", measured.ap_difference)),
+            strict=True,
+        ):
+            with tile.container(border=True, gap="xxsmall"):
+                st.metric(title, _signed(difference))
+                st.caption(_signed_interval(difference))
+                st.markdown(f"**{meaning(difference)}**")
+        st.table(figure_table(measured))
+    with chart:
+        if missing is None:
+            drawing = roc_pair(*_curves(compared, measured))
+            st.plotly_chart(drawing, key="compare-roc", config={"displayModeBar": False})
+
+
+def _signed(difference: Difference | None) -> str:
+    return NOT_AVAILABLE if difference is None else f"{_minus(difference.value)}"
+
+
+def _signed_interval(difference: Difference | None) -> str:
+    if difference is None or difference.interval is None:
+        return "no interval"
+    return f"95 % interval: {_minus(difference.interval.low)} to {_minus(difference.interval.high)}"
+
+
+def _minus(value: float) -> str:
+    text = f"{value:+.3f}"
+    return "0.000" if text in ("+0.000", "-0.000") else text.replace("-", "−")
+
+
+def figure_table(measured: Measured) -> pd.DataFrame:
+    """Both models side by side, in words; rows are figures."""
+    rows = {
+        "I-AUROC": [
+            f"{figure(value)} {interval_words(interval)}"
+            for value, interval in zip(measured.auroc, measured.auroc_intervals, strict=True)
+        ],
+        "AP-det": [
+            f"{figure(value)} {interval_words(interval)}"
+            for value, interval in zip(measured.ap, measured.ap_intervals, strict=True)
+        ],
+        "Escape rate": [" ".join(rate_words(done.escapes, done.n_bad)) for done in measured.outcomes],
+        "Overkill rate": [" ".join(rate_words(done.overkill, done.n_good)) for done in measured.outcomes],
+    }
+    to_person = [done.to_person_good + done.to_person_bad for done in measured.outcomes]
+    if any(to_person):
+        rows["To a person"] = [
+            " ".join(rate_words(n, done.n_good + done.n_bad))
+            for n, done in zip(to_person, measured.outcomes, strict=True)
+        ]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["A", "B"])
+
+
+def _curves(compared: Comparison, measured: Measured) -> list[Curve]:
+    curves = []
+    for letter, scores, area, done in zip(
+        "AB", (compared.first_scores, compared.second_scores), measured.auroc, measured.outcomes, strict=True
+    ):
+        roc = metrics.roc_curve(compared.labels, scores)
+        caught = 1 - (done.escapes + done.to_person_bad) / done.n_bad  # at or above the upper threshold
+        curves.append(Curve(letter, roc.fpr, roc.tpr, area or 0.0, (done.overkill / done.n_good, caught)))
+    return curves
+
+
+def _draw_flips(project: projects.Project, compared: Comparison) -> None:
+    found = comparison.flips(compared)
+    n = len(compared.image_ids)
+    st.subheader(f"Where the verdict changes: {len(found):,} of {count(n, 'image')}", anchor=False)
+    if not found:
+        st.caption("Each at its own threshold in force, the two models judge every shared image the same.")
+        return
+    outcomes = [name for name in HEADINGS if name != "check" or any(flip.outcome == "check" for flip in found)]
+    for column, name in zip(st.columns(len(outcomes), gap="medium"), outcomes, strict=True):
+        with column:
+            here = [flip for flip in found if flip.outcome == name]
+            st.markdown(f"**{HEADINGS[name]}: {len(here):,}**")
+            if not here:
+                st.caption("None.")
+            for label in ("bad", "good"):
+                _draw_group(project, compared, [flip for flip in here if flip.label == label])
+
+
+def _draw_group(project: projects.Project, compared: Comparison, group: Sequence[Flip]) -> None:
+    if not group:
+        return
+    title = GROUPS[group[0].label, group[0].outcome]
+    st.caption(f"{title} ({len(group):,})")
+    shown = group[:SHOWN]
+    stored = {image.id: image for image in images.get_many(resources.database(), image_ids=[f.image_id for f in shown])}
+    for flip in shown:
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"flip-{flip.image_id}"):
+            if flip.image_id in stored:
+                _thumbnail(stored[flip.image_id])
+            with st.container(gap="xxsmall"):
+                st.markdown(literal(flip.name))
+                st.caption(
+                    f"A {_word(flip.first)} {flip.first_score:.3f} → B {_word(flip.second)} {flip.second_score:.3f}"
+                )
+                with st.container(horizontal=True, gap="small"):
+                    for letter in "BA":
+                        if st.button(
+                            f"Review with {letter}",
+                            key=f"flip-review-{letter.lower()}-{flip.image_id}",
+                            type="tertiary",
+                            icon=":material/visibility:",
+                        ):
+                            _review(project, compared, group, flip, letter)
+    if len(group) > len(shown):
+        st.caption(f"And {len(group) - len(shown):,} more: Review goes through all of them.")
+
+
+def _word(verdict: str) -> str:
+    style = palette.style_of(verdict)
+    return f"{style.sign} {style.word}"
+
+
+def _thumbnail(image: images.Image) -> None:
+    try:
+        path = thumbnails.thumbnail(
+            resources.database().data_dir, sha256=image.sha256, extension=image.extension, edge=EDGE
+        )
+    except SsnError:
+        st.caption("The picture cannot be read.")
+        return
+    st.image(path.read_bytes(), alt=plain(image.name))
+
+
+def _review(project: projects.Project, compared: Comparison, group: Sequence[Flip], flip: Flip, letter: str) -> None:
+    """Open Review at this image, with the whole group as its worklist."""
+    is_first = letter == "A"
+    model = compared.first if is_first else compared.second
+    entries = [
+        state.ReviewEntry(one.image_id, one.first_score if is_first else one.second_score, model.held_out)
+        for one in group[:WORKLIST]
+    ]
+    state.open_review(project.id, project.active_model_id, model.id, entries, flip.image_id)
+    st.switch_page(VIEWS / "review.py")
