@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssn_core.backbone import TAP_CHANNELS
+from ssn_core.evidence import pooled_count
 from ssn_core.recipes import Padding, Recipe
 
 
@@ -91,7 +92,7 @@ def pool_top(cam: Tensor, fraction: float) -> Tensor:
         (B,).
     """
     cells = cam.flatten(1)
-    count = max(1, round(fraction * cells.shape[1]))
+    count = pooled_count(cells.shape[1], fraction)
     return cells.mean(1) if count == cells.shape[1] else cells.topk(count, dim=1).values.mean(1)
 
 

@@ -17,6 +17,7 @@ from ssn_core.calibration import calibrate
 from ssn_core.crossval import assign_folds, cross_validate
 from ssn_core.dataset import Groups, LabelledImage, assign_parts, check_labels, deal_folds, from_sources
 from ssn_core.errors import LayoutError, SettingError, SsnError, TooFewLabelsError
+from ssn_core.evidence import pooled_mean
 from ssn_core.features import TapCache
 from ssn_core.pipeline import fixed_parts_suffice, train_model
 from ssn_core.recipes import Recipe, get_recipe
@@ -184,6 +185,14 @@ def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps
     assert trained.model.calibration.n_bad == 9
     assert trained.model.figures["n_masks"] == 9
     assert 0 <= trained.model.figures["aupro"] <= 1
+    # Each map is of the network that made the score: what the map leaves of it is that network's bias, one a fold.
+    folds, q = deal_folds(labelled, pipeline.N_FOLDS), trained.model.recipe.pooling_fraction
+    biases: dict[int, list[float]] = {}
+    for key, prediction in trained.predictions.items():
+        rest = prediction.scored.score - pooled_mean(prediction.scored.cam, fraction=q)
+        biases.setdefault(folds[key], []).append(rest)
+    assert len(biases) == pipeline.N_FOLDS
+    assert max(np.ptp(found) for found in biases.values()) < 1e-5
 
 
 def test_no_image_is_scored_by_a_network_that_was_trained_on_its_group(
