@@ -22,8 +22,8 @@ from ssn_core.errors import LayoutError, SettingError
 from ssn_core.sources import Scan, scan
 from storage import archives, import_groups, jobs, projects
 from storage.db import Database, chunks, insert_for
+from storage.delivery import MAX_INSPECTOR_LENGTH
 from storage.import_batch import Target, import_batch
-from storage.labels import MAX_INSPECTOR_LENGTH
 from storage.tables import ImportEntryRow, LabelEventRow
 
 BATCH_SIZE = 50  # files in one transaction: what an interruption costs at most

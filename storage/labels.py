@@ -17,12 +17,11 @@ from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from storage.db import Database, chunks, insert_for
+from storage.delivery import BAD_NUMBER, NUMBER_TAKEN, Recorded, is_count, is_numbered, wrong_inspector
 from storage.tables import ImageRow, LabelEventRow, utc_now
 
 VERDICTS = ("good", "bad", "unsure", "cleared")
 ORIGINS = ("import", "board", "single", "review")
-MAX_INT = 2**31 - 1
-MAX_CLIENT_LENGTH, MAX_INSPECTOR_LENGTH = 64, 100
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,6 @@ class LabelEvent:
     origin: str  # import | board | single | review
     is_undo: bool = False  # takes the client's event before it back; `verdict` is what was there before
     seconds: float | None = None  # time the image was on the screen
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What became of the events of one call."""
-
-    acks: dict[str, int]  # client -> highest seq dealt with in this call
-    rejected: list[tuple[str, int, str]]  # client, seq, reason; acknowledged too
-    stored: int  # new events; what was there already is not counted
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ def append(session: Session, *, project_id: int, events: Sequence[LabelEvent]) -
             usable.append(event)
         else:
             rejected.append((event.client, event.seq, reason))
-        if _is_numbered(event):
+        if is_numbered(event.client, event.seq):
             acks[event.client] = max(event.seq, acks.get(event.client, 0))
     known = _lock_images(session, project_id, {event.image_id for event in usable})
     mine: dict[tuple[str, int], LabelEvent] = {}
@@ -90,7 +80,7 @@ def append(session: Session, *, project_id: int, events: Sequence[LabelEvent]) -
         if event.image_id not in known:
             rejected.append((event.client, event.seq, "There is no such image in this project"))
         elif mine.setdefault((event.client, event.seq), event) != event:
-            rejected.append((event.client, event.seq, _NUMBER_TAKEN))
+            rejected.append((event.client, event.seq, NUMBER_TAKEN))
     stored = _insert(session, project_id, list(mine.values()))
     if len(stored) < len(mine):
         rejected.extend(_contradicted(session, [event for key, event in mine.items() if key not in stored]))
@@ -128,46 +118,20 @@ def count_by_inspector(db: Database, *, project_id: int) -> dict[str, int]:
         return dict(session.execute(statement).all())
 
 
-_NUMBER_TAKEN = "Another event of this browser tab has this number already"
-
-
-def _is_numbered(event: LabelEvent) -> bool:
-    return (
-        isinstance(event.client, str)
-        and 1 <= len(event.client) <= MAX_CLIENT_LENGTH
-        and _is_storable(event.client)
-        and _is_count(event.seq)
-    )
-
-
-def _is_storable(text: str) -> bool:
-    """No NUL, which PostgreSQL refuses, and no lone surrogate, which has no UTF-8."""
-    return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_INT
-
-
 def _unusable(event: LabelEvent) -> str | None:
     """Why an event can never be stored, or None. Its values come from a browser, so their types are checked too."""
-    if not _is_numbered(event):
-        return "The client or the number of the event is not usable"
-    if not _is_count(event.image_id):
+    if not is_numbered(event.client, event.seq):
+        return BAD_NUMBER
+    if not is_count(event.image_id):
         return "There is no such image in this project"
     if event.verdict not in VERDICTS:
         return f"Unknown verdict {str(event.verdict)[:40]!r}; expected one of {', '.join(VERDICTS)}"
     if event.origin not in ORIGINS:
         return f"Unknown origin {str(event.origin)[:40]!r}; expected one of {', '.join(ORIGINS)}"
-    inspector = event.inspector
-    if not isinstance(inspector, str) or not 1 <= len(inspector.strip()) <= MAX_INSPECTOR_LENGTH:
-        return f"The inspector's name must have 1 to {MAX_INSPECTOR_LENGTH} characters"
-    if not _is_storable(inspector):
-        return "The inspector's name holds characters that cannot be stored"
-    return None
+    return wrong_inspector(event.inspector)
 
 
-def _seconds(value: object) -> float | None:
+def usable_seconds(value: object) -> float | None:
     """A time that makes sense, or None: a wrong clock is no reason to lose a verdict."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
@@ -202,7 +166,7 @@ def _insert(session: Session, project_id: int, events: list[LabelEvent]) -> dict
                 "is_undo": bool(event.is_undo),
                 "client": event.client,
                 "seq": event.seq,
-                "seconds": _seconds(event.seconds),
+                "seconds": usable_seconds(event.seconds),
                 "created_at": now,
             }
             for event in chunk
@@ -235,7 +199,7 @@ def _contradicted(session: Session, repeated: list[LabelEvent]) -> list[tuple[st
         for client, seq, image_id, verdict in session.execute(statement):
             found[client, seq] = (image_id, verdict)
     return [
-        (event.client, event.seq, _NUMBER_TAKEN)
+        (event.client, event.seq, NUMBER_TAKEN)
         for event in repeated
         if found.get((event.client, event.seq)) != (event.image_id, event.verdict)
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ssn_core.recipes import get_recipe
 from ssn_core.rendering import png_bytes
 from ssn_core.sources import scan
 from ssn_core.weights import AUTO
-from storage import archives, files, images, maps, predictions, projects, registry, thresholds
+from storage import archives, files, images, map_evidence, map_peaks, maps, predictions, projects, registry, thresholds
 from storage.db import Database
 from storage.files import write_atomically
 from storage.job_context import JobContext
@@ -298,21 +298,24 @@ def _path(db: Database, image: images.Image) -> Path:
 
 
 def _store(context: JobContext, row: registry.Model, results: Iterator[tuple[Scored, str]], ids: dict[str, int]) -> int:
-    """Write maps first and then scores, a batch at a time: a score in the table always has its map."""
-    stored = 0
+    """Write maps first and then scores, a batch at a time: a score in the table always has its map.
+
+    Last come the maps' peaks, which the small-defect alarm needs; if they are cut off, the first list reads them.
+    """
     batch: list[tuple[int, float, str]] = []
-
-    def flush(rows: Sequence[tuple[int, float, str]]) -> int:
-        predictions.store(context.db, model_id=row.id, rows=rows)
-        return len(rows)
-
+    keys: list[str] = []
     for result, role in results:
         maps.save(context.db, model_id=row.id, sha256=result.key, cam=result.cam)
         batch.append((ids[result.key], result.score, role))
+        keys.append(result.key)
         if len(batch) == _STORE:
-            stored += flush(batch)
+            predictions.store(context.db, model_id=row.id, rows=batch)
             batch = []
-    return stored + flush(batch)
+    predictions.store(context.db, model_id=row.id, rows=batch)
+    fraction = map_evidence.pooling_fraction(row)
+    if fraction is not None:
+        map_peaks.peaks(context.db, model_id=row.id, fraction=fraction, sha256s=keys)
+    return len(keys)
 
 
 def _save_array(path: Path, array: np.ndarray[Any, np.dtype[np.float32]]) -> None:

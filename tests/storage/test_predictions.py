@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssn_core.errors import SsnError
-from storage import files, images, labels, predictions, projects, registry, thresholds
+from storage import images, labels, predictions, projects, registry, thresholds
 from storage.tables import ImageRow
 
 
@@ -230,46 +230,3 @@ def test_a_model_without_held_out_images_has_empty_figures(db, project_id):
     assert (found.n_good, found.n_bad, found.scores.size, found.labels.size) == (0, 0, 0, 0)
     with pytest.raises(SsnError, match="77"):
         predictions.held_out(db, model_id=77)
-
-
-SHA = hashlib.sha256(b"image").hexdigest()
-
-
-def test_a_map_comes_back_in_the_models_units(db):
-    cam = np.random.default_rng(0).normal(scale=20, size=(22, 8)).astype(np.float32)
-    predictions.save_map(db, model_id=3, sha256=SHA, cam=cam)
-    found = predictions.load_map(db, model_id=3, sha256=SHA)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, cam, rtol=1e-3, atol=1e-6)
-    assert predictions.load_map(db, model_id=4, sha256=SHA) is None
-    path = files.by_content(db.data_dir / "maps" / "3", SHA, ".npy")
-    assert path.stat().st_size < 22 * 8 * 2 + 200
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
-
-
-def test_huge_values_are_clipped_and_what_is_not_finite_is_refused(db):
-    predictions.save_map(db, model_id=3, sha256=SHA, cam=np.array([[1e9, -1e9]]))
-    assert predictions.load_map(db, model_id=3, sha256=SHA).tolist() == [[65504.0, -65504.0]]
-    with pytest.raises(SsnError, match="not finite"):
-        predictions.save_map(db, model_id=3, sha256=SHA, cam=np.array([[np.nan]]))
-    with pytest.raises(ValueError, match="SHA-256"):
-        predictions.save_map(db, model_id=3, sha256="../../etc/passwd", cam=np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="shape"):
-        predictions.save_map(db, model_id=3, sha256=SHA, cam=np.zeros(2))
-
-
-@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "pickle", "other"])
-def test_a_damaged_map_counts_as_missing_and_nothing_is_unpickled(db, damage):
-    predictions.save_map(db, model_id=3, sha256=SHA, cam=np.zeros((22, 8)))
-    path = files.by_content(db.data_dir / "maps" / "3", SHA, ".npy")
-    if damage in ("empty", "truncated"):
-        path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else 150])
-    elif damage == "text":
-        path.write_text("not a map")
-    elif damage == "pickle":
-        with path.open("wb") as file:
-            np.save(file, np.array([[print]]), allow_pickle=True)
-    else:
-        with path.open("wb") as file:
-            np.save(file, np.zeros((2, 2, 2)))
-    assert predictions.load_map(db, model_id=3, sha256=SHA) is None

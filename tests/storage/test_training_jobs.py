@@ -15,7 +15,18 @@ import pytest
 from PIL import Image
 
 from ssn_core import operating_point
-from storage import archives, imports, jobs, labels, maps, predictions, registry, thresholds, training_jobs
+from storage import (
+    archives,
+    imports,
+    jobs,
+    labels,
+    map_evidence,
+    maps,
+    predictions,
+    registry,
+    thresholds,
+    training_jobs,
+)
 from storage import images as image_store
 from storage.db import Database
 from storage.job_context import Cancelled, JobContext
@@ -103,6 +114,10 @@ def test_training_gives_an_active_model_with_honest_scores_and_a_map_for_every_i
         cam = maps.load(filled, model_id=model.id, sha256=one.image.sha256)
         assert cam is not None
         assert cam.shape == (8, 8)
+        taken_apart = map_evidence.explain(filled, model=model, image=one.image)
+        assert taken_apart.evidence.score == pytest.approx(one.score, abs=1e-5)
+        assert taken_apart.bias_read == (one.role == "unseen")  # the networks of the folds are not kept
+    assert (filled.data_dir / "maps" / str(model.id) / "peaks.npy").stat().st_size > 27 * 48
     held_out = predictions.held_out(filled, model_id=model.id)
     assert (held_out.n_good, held_out.n_bad) == (15, 9)
 
