@@ -6,6 +6,7 @@ when another site made it, and reaches files only through an image's number, nev
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import time
@@ -25,7 +26,7 @@ from starlette.routing import BaseRoute, Route
 from pages.components import resources
 from ssn_core import rendering
 from ssn_core.errors import SsnError
-from storage import files, images, labels, maps, projects, registry, thumbnails
+from storage import files, images, labels, map_evidence, map_verdicts, maps, projects, registry, thumbnails
 
 log = logging.getLogger("ssn.routes")
 
@@ -90,6 +91,16 @@ def _image(project_id: int, image_id: int) -> images.Image:
     return found[0]
 
 
+def _image_and_model(request: Request, project_id: int) -> tuple[images.Image, registry.Model]:
+    """The image and the model of an address, both of this project."""
+    image = _image(project_id, request.path_params["image_id"])
+    model_id = request.path_params["model_id"]
+    model = registry.get(resources.database(), model_id=model_id) if model_id < MAX_NUMBER else None
+    if model is None or model.project_id != project_id:
+        raise RefusedError(404, "There is no such model in this project")
+    return image, model
+
+
 @_get
 def thumb(request: Request, project_id: int) -> Response:
     """A small picture of an image, at most 320 px wide and high."""
@@ -109,21 +120,38 @@ def full_image(request: Request, project_id: int) -> Response:
 
 @_get
 def anomaly_map(request: Request, project_id: int) -> Response:
-    """The model's anomaly map as a grey PNG: 0 = low end, 255 = high end of the model's one scale.
-
-    It has the size of the network's input; the browser stretches it over the photo.
-    """
-    image = _image(project_id, request.path_params["image_id"])
-    model_id = request.path_params["model_id"]
-    model = registry.get(resources.database(), model_id=model_id) if model_id < MAX_NUMBER else None
-    if model is None or model.project_id != project_id:
-        raise RefusedError(404, "There is no such model in this project")
+    """The anomaly map under a model as a grey PNG on its fixed scale (0 = low end, 255 = high end), smoothed."""
+    image, model = _image_and_model(request, project_id)
     found = maps.load(resources.database(), model_id=model.id, sha256=image.sha256)
     if found is None:
         raise RefusedError(404, "There is no map of this image yet")
     grey = rendering.quantise(maps.as_shown(found, model), low=model.scale_low, high=model.scale_high)
     png = rendering.png_bytes(grey)
     return Response(png, media_type="image/png", headers=PICTURE_HEADERS)
+
+
+@_get
+def map_cells(request: Request, project_id: int) -> Response:
+    """The map's own cells, neither resized nor smoothed, and which of them make the score (ssn_core.evidence).
+
+    `cells` is base64 of float32, little-endian, row by row; `counted` are the places of the k highest cells in it.
+    """
+    image, model = _image_and_model(request, project_id)
+    found = map_evidence.explain(resources.database(), model=model, image=image)
+    evidence = found.evidence
+    content = {
+        "rows": evidence.cells.shape[0],
+        "columns": evidence.cells.shape[1],
+        "cells": base64.b64encode(evidence.cells.astype("<f4").tobytes()).decode("ascii"),
+        "counted": evidence.counted.ravel().nonzero()[0].tolist(),
+        "k": evidence.k,
+        "pooled": evidence.pooled,
+        "bias": evidence.bias,
+        "score": found.score,
+        "rounded": found.rounded,
+        "bias_read": found.bias_read,
+    }
+    return JSONResponse(content, headers=JSON_HEADERS)
 
 
 @_get
@@ -164,13 +192,21 @@ async def post_labels(request: Request) -> Response:
     Without events it only tells the news: the project's counts and the labels of the watched images. The answer
     comes after the verdicts are stored; any status but 200 means that the sender has to send them again.
     """
+    return await _post(request, _store_labels)
+
+
+async def post_map_verdicts(request: Request) -> Response:
+    """Take verdicts on maps: {token, events: [...]} -> {acks, rejected, now}; answers as :func:`post_labels` does."""
+    return await _post(request, _store_map_verdicts)
+
+
+async def _post(request: Request, store: Callable[[int, dict[str, Any]], dict[str, Any]]) -> Response:
+    """Check who sends what, then store it for the token's project, in a thread."""
     try:
         _check_origin(request)
         body = await _json_body(request)
         project_id = _project_of(body.get("token"))
-        events = [_event(item) for item in _list(body, "events")]
-        watch = _ids(_list(body, "watch"))
-        return _json(await run_in_threadpool(_store, project_id, events, watch))
+        return _json(await run_in_threadpool(store, project_id, body))
     except RefusedError as refused:
         return _refusal(refused.status, refused.reason)
     except (DBAPIError, SsnError):
@@ -178,8 +214,10 @@ async def post_labels(request: Request) -> Response:
         return _refusal(503, "The verdicts could not be stored; the browser keeps them and tries again")
 
 
-def _store(project_id: int, events: list[labels.LabelEvent], watch: list[int]) -> dict[str, Any]:
+def _store_labels(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
     db = resources.database()
+    events = [_event(item) for item in _list(body, "events")]
+    watch = _ids(_list(body, "watch"))
     acks: dict[str, int] = {}
     rejected: list[tuple[str, int, str]] = []
     if events:  # news alone must not take the write lock
@@ -193,6 +231,12 @@ def _store(project_id: int, events: list[labels.LabelEvent], watch: list[int]) -
         "labels": {i.id: i.label for i in images.get_many(db, image_ids=watch) if i.project_id == project_id},
         "now": now,
     }
+
+
+def _store_map_verdicts(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
+    events = [_map_verdict(item) for item in _list(body, "events")]
+    recorded = map_verdicts.record(resources.database(), project_id=project_id, events=events)
+    return {"acks": recorded.acks, "rejected": recorded.rejected, "now": time.time()}
 
 
 def _check_origin(request: Request) -> None:
@@ -225,21 +269,38 @@ def _list(body: dict[str, Any], name: str) -> list[Any]:
     return value
 
 
-def _event(item: object) -> labels.LabelEvent:
-    """One event as it arrived; labels.record checks its values and refuses one alone."""
+def _numbered(item: object) -> dict[str, Any]:
+    """An event that can be acknowledged; what it says is checked where it is stored, which refuses one alone."""
     if not isinstance(item, dict) or not isinstance(item.get("client"), str) or not isinstance(item.get("seq"), int):
         raise RefusedError(400, "Expected events with a client and a sequence number")
     if not item["client"].isascii():  # it comes back in the answer, which half a sign could not be part of
         raise RefusedError(400, "Expected clients of ASCII letters and digits")
+    return item
+
+
+def _event(item: object) -> labels.LabelEvent:
+    said = _numbered(item)
     return labels.LabelEvent(
-        client=item["client"],
-        seq=item["seq"],
-        image_id=item.get("image_id"),
-        verdict=item.get("verdict"),
-        inspector=item.get("inspector"),
-        origin=item.get("origin"),
-        is_undo=bool(item.get("is_undo", False)),
-        seconds=item.get("seconds"),
+        client=said["client"],
+        seq=said["seq"],
+        image_id=said.get("image_id"),
+        verdict=said.get("verdict"),
+        inspector=said.get("inspector"),
+        origin=said.get("origin"),
+        is_undo=bool(said.get("is_undo", False)),
+        seconds=said.get("seconds"),
+    )
+
+
+def _map_verdict(item: object) -> map_verdicts.MapVerdict:
+    said = _numbered(item)
+    return map_verdicts.MapVerdict(
+        client=said["client"],
+        seq=said["seq"],
+        model_id=said.get("model_id"),
+        image_id=said.get("image_id"),
+        verdict=said.get("verdict"),
+        inspector=said.get("inspector"),
     )
 
 
@@ -258,10 +319,12 @@ def _picture(path: Path) -> FileResponse:
 
 ROUTES: list[BaseRoute] = [
     Route("/ssn/labels", post_labels, methods=["POST"]),
+    Route("/ssn/map-verdicts", post_map_verdicts, methods=["POST"]),
     Route("/ssn/list", image_list),
     Route("/ssn/details", image_details),
     Route("/ssn/thumb/{image_id:int}", thumb),
     Route("/ssn/image/{image_id:int}", full_image),
     Route("/ssn/map/{model_id:int}/{image_id:int}.png", anomaly_map),
+    Route("/ssn/cells/{model_id:int}/{image_id:int}", map_cells),
     Route("/ssn/mask/{image_id:int}.png", mask),
 ]

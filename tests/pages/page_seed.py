@@ -100,6 +100,7 @@ def add_model(
     held_out: str = "out_of_fold",
     pixel: dict[str, Any] | None = None,
     job_id: int | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> registry.Model:
     """A registered, active model with predictions (image, score, role)."""
     model = registry.register(
@@ -120,7 +121,7 @@ def add_model(
             "pixel": pixel,
             "n_held_out_good": 3,
             "n_held_out_bad": 2,
-            "settings": {"image_size": [64, 96], "map_sigma": 4.0},
+            "settings": settings or {"image_size": [64, 96], "map_sigma": 4.0},
         },
     )
     predictions.store(db, model_id=model.id, rows=scores)

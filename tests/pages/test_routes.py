@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from starlette.testclient import TestClient
 
 from pages.components import resources
 from pages.components.routes import MAX_BODY, ROUTES
-from storage import images, labels, maps, projects
+from ssn_core.evidence import pooled_mean
+from storage import images, labels, map_verdicts, maps, projects
 from storage.db import Database
 
 ORIGIN = "http://inspector.local:8501"
@@ -209,6 +211,7 @@ def test_pictures_are_private_cacheable_and_never_run_as_a_page(site: Site) -> N
         "/ssn/thumb/999999",
         "/ssn/map/1/1.png",
         "/ssn/map/99999999999999999999999/1.png",
+        "/ssn/cells/1/1",
         "/ssn/mask/1.png",
     ],
 )
@@ -269,3 +272,66 @@ def test_a_database_that_does_not_answer_makes_the_browser_keep_its_verdicts(
     answer = site.post([site.event(1)])
     assert answer.status_code == 503
     assert "tries again" in answer.json()["error"]
+
+
+SETTINGS = {"image_size": [64, 96], "map_sigma": 4.0, "pooling_fraction": 0.2}
+
+
+def _scored(site: Site, cells: np.ndarray, bias: float) -> tuple[int, images.Image]:
+    """A model with one scored image, whose score the map and the bias give."""
+    image = images.get(site.db, image_id=site.ids[0])
+    score = pooled_mean(cells, fraction=SETTINGS["pooling_fraction"]) + bias
+    model = add_model(site.db, site.project.id, [(image.id, score, "out_of_fold")], settings=SETTINGS)
+    maps.save(site.db, model_id=model.id, sha256=image.sha256, cam=cells)
+    return model.id, image
+
+
+def test_the_cells_of_a_map_and_what_they_add_up_to(site: Site) -> None:
+    cells = np.random.default_rng(3).normal(0, 4, (6, 4)).astype(np.float32)
+    model_id, image = _scored(site, cells, bias=-2.5)
+    answer = site.get(f"/ssn/cells/{model_id}/{image.id}")
+    assert answer.headers["cache-control"] == "no-store"
+    told = answer.json()
+    values = np.frombuffer(base64.b64decode(told["cells"]), dtype="<f4")
+    assert values.tobytes() == cells.tobytes()
+    assert (told["rows"], told["columns"], told["k"], told["rounded"]) == (6, 4, 5, False)
+    assert sorted(told["counted"]) == sorted(np.argsort(-values)[:5].tolist())
+    assert sum(values[told["counted"]] / told["k"]) + told["bias"] == pytest.approx(told["score"], abs=1e-5)
+    assert told["bias"] == pytest.approx(-2.5, abs=1e-5)
+
+
+def test_without_a_map_the_reason_is_given(site: Site) -> None:
+    model = add_model(site.db, site.project.id, [(site.ids[0], 1.0, "test")], settings=SETTINGS)
+    answer = site.get(f"/ssn/cells/{model.id}/{site.ids[0]}")
+    assert answer.status_code == 404
+    assert "no map of this image" in answer.json()["error"]
+
+
+def test_a_map_verdict_is_stored_once_however_often_it_is_sent(site: Site) -> None:
+    model_id, image = _scored(site, np.zeros((2, 2), dtype=np.float32), bias=0.0)
+    event = {"client": "tab-1", "seq": 1, "model_id": model_id, "image_id": image.id}
+    event |= {"verdict": "elsewhere", "inspector": "Ada"}
+    for _ in range(2):
+        answer = site.client.post("/ssn/map-verdicts", json={"token": site.token, "events": [event]}).json()
+        assert (answer["acks"], answer["rejected"]) == ({"tab-1": 1}, [])
+    assert map_verdicts.newest(site.db, model_id=model_id, image_ids=site.ids) == {image.id: "elsewhere"}
+    unknown = {**event, "seq": 2, "model_id": 999}
+    answer = site.client.post("/ssn/map-verdicts", json={"token": site.token, "events": [unknown]}).json()
+    assert (answer["acks"], len(answer["rejected"])) == ({"tab-1": 2}, 1)
+
+
+def test_map_verdicts_are_guarded_as_labels_are(site: Site) -> None:
+    model_id, image = _scored(site, np.zeros((2, 2), dtype=np.float32), bias=0.0)
+    event = {"client": "t", "seq": 1, "model_id": model_id, "image_id": image.id, "verdict": "unsure"}
+    event |= {"inspector": "Ada"}
+    body = {"token": site.token, "events": [event]}
+    post = site.client.post
+    other = resources.token(projects.create(site.db, name="Other").id, "session")
+    assert post("/ssn/map-verdicts", json=body, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert post("/ssn/map-verdicts", json={**body, "token": "1.1.x.00"}).status_code == 403
+    assert (
+        post("/ssn/map-verdicts", content=json.dumps(body), headers={"Content-Type": "text/plain"}).status_code == 415
+    )
+    assert post("/ssn/map-verdicts", json={**body, "events": [{"seq": 1}]}).status_code == 400
+    assert len(post("/ssn/map-verdicts", json={**body, "token": other}).json()["rejected"]) == 1
+    assert map_verdicts.newest(site.db, model_id=model_id, image_ids=site.ids) == {}
