@@ -79,21 +79,23 @@ def _choose(project: projects.Project, models: list[registry.Model]) -> tuple[re
 
     state.settle_choice(first_key, ids, active)
     with left:
-        first = st.selectbox("A: compared against", ids, format_func=title, key=first_key, persist_state="session")
+        first = st.selectbox("A, the reference", ids, format_func=title, key=first_key, persist_state="session")
     others = [number for number in ids if number != first]
     state.settle_choice(second_key, others, others[0])
     with right:
-        second = st.selectbox("B: compared with it", others, format_func=title, key=second_key, persist_state="session")
+        second = st.selectbox("B, the other one", others, format_func=title, key=second_key, persist_state="session")
     return by_id[first], by_id[second]
 
 
 def basis(compared: Comparison) -> str:
     """On which images everything below rests."""
-    own = f"A has {compared.first_held_out:,} labelled held-out images, B {compared.second_held_out:,}"
-    return (
+    words = (
         f"Both on the same **{compared.n_good:,} good** and **{compared.n_bad:,} bad** images, which neither model had "
-        f"seen, with the labels of today. ({own}.)"
+        "seen, with the labels of today."
     )
+    if compared.first_held_out == compared.second_held_out == len(compared.image_ids):
+        return words
+    return f"{words} (A alone has {compared.first_held_out:,} such images, B {compared.second_held_out:,}.)"
 
 
 def why_none(compared: Comparison) -> str:
@@ -175,15 +177,18 @@ def measure(compared: Comparison) -> Measured:
 
 
 def meaning(difference: Difference | None) -> str:
-    """What a difference, B less A, says: a sentence."""
+    """What a difference, B less A, says: two sentences in Markdown, the first one bold."""
     if difference is None or difference.interval is None:
-        return "n/a: needs good and bad images."
+        return "**n/a:** needs good and bad images."
     interval = difference.interval
     if interval.low > 0:
-        return f"B is better: the interval lies above 0. At least {interval.low:.3f} is shown."
+        return f"**B is better:** the interval lies above 0. At least {interval.low:.3f} is shown."
     if interval.high < 0:
-        return f"B is worse: the interval lies below 0. At least {-interval.high:.3f} is shown."
-    return "No difference shown: the interval includes 0."
+        return f"**B is worse:** the interval lies below 0. At least {-interval.high:.3f} is shown."
+    sentence = "**No difference shown:** the interval includes 0."
+    if interval.low == interval.high:
+        return sentence
+    return f"{sentence} B may still be up to {-interval.low:.3f} worse or up to {interval.high:.3f} better."
 
 
 def _draw_figures(compared: Comparison) -> None:
@@ -199,13 +204,13 @@ def _draw_figures(compared: Comparison) -> None:
         tiles = st.columns(2)
         for tile, (title, difference) in zip(
             tiles,
-            (("I-AUROC, B less A", measured.auroc_difference), ("AP-det, B less A", measured.ap_difference)),
+            (("I-AUROC: B minus A", measured.auroc_difference), ("AP-det: B minus A", measured.ap_difference)),
             strict=True,
         ):
             with tile.container(border=True, gap="xxsmall"):
                 st.metric(title, _signed(difference))
                 st.caption(_signed_interval(difference))
-                st.markdown(f"**{meaning(difference)}**")
+                st.markdown(meaning(difference))
         st.table(figure_table(measured))
     with chart:
         if missing is None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
 from pages.components import resources, state
 from pages.components.errors import show_errors
-from pages.components.text import count, figure, literal, moment, percent, plain, prose
+from pages.components.text import count, figure, moment, percent, plain, prose
 from ssn_core import metrics
 from ssn_core.errors import ModelFolderError
 from ssn_core.intervals import Interval, ap_interval, auroc_interval, rate_interval
@@ -19,6 +19,7 @@ from storage import labels, lineage, predictions, projects, registry, snapshots
 
 SHOWN_CHANGES = 200  # images of one kind of change that are listed by name
 WEIGHTS = {"imagenet": "ImageNet weights", "bundled": "bundled weights", "random": "random weights"}
+CHANGED, ARCHIVE, DELETE = "What changed", "Archive", "Delete …"
 SPLITS = {"test": "fixed test split", "out_of_fold": "out-of-fold"}
 SETTING_WORDS = {
     "held_out": "held-out images",
@@ -51,6 +52,9 @@ def draw_list(project: projects.Project) -> None:
     archived = [entry for entry in entries if entry.model.archived_at is not None]
     newest = labels.project_history(db, project_id=project.id, limit=1)
     stamp = newest[0].id if newest else 0
+    st.caption(
+        "Figures: held-out images with the labels of today, at the threshold in force; in brackets, 95 % intervals."
+    )
     for entry in offered:
         _card(entry, project, offered, stamp)
     if archived:
@@ -122,7 +126,8 @@ def changes_line(changes: snapshots.Changes) -> str:
     words = [", ".join(parts) or "same labels"]
     if changes.settings:
         named = [
-            f"{_setting(c.name)} {prose(_value(c.before))} → {prose(_value(c.after))}" for c in changes.settings[:2]
+            f"{_setting(c.name)} {prose(_value(c, 'before'))} → {prose(_value(c, 'after'))}"
+            for c in changes.settings[:2]
         ]
         more = len(changes.settings) - len(named)
         words.append(", ".join(named) + (f" and {count(more, 'more setting')}" if more else ""))
@@ -135,7 +140,10 @@ def _setting(name: str) -> str:
     return SETTING_WORDS.get(name, name.replace("_", " "))
 
 
-def _value(value: Any) -> str:
+def _value(change: snapshots.SettingChange, side: Literal["before", "after"]) -> str:
+    value: Any = getattr(change, side)
+    if change.name == "epochs" and value == 0:
+        return "automatic"
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -152,7 +160,7 @@ def _figures_of(entry: lineage.Entry, stamp: int) -> None:
         str(resources.database().data_dir), model.id, model.threshold, model.threshold_low, stamp, entry.scored
     )
     if found.n_good + found.n_bad == 0:
-        st.caption("No figures: none of the images it never saw has a label and a score yet.")
+        st.caption("No figures: no image that it never saw has a score and a Good or Bad label.")
         return
     done = found.outcome
     lines = [
@@ -166,7 +174,7 @@ def _figures_of(entry: lineage.Entry, stamp: int) -> None:
         lines.append(("To a person", *rate_words(done.to_person_good + done.to_person_bad, n)))
     st.markdown("  \n".join(f"{name} **{value}** {interval}" for name, value, interval in lines))
     split = SPLITS.get(model.held_out, model.held_out)
-    st.caption(f"{found.n_good:,} good, {found.n_bad:,} bad held-out images ({split})")
+    st.caption(f"On {found.n_good:,} good, {found.n_bad:,} bad held-out images ({split})")
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
@@ -229,8 +237,13 @@ def _buttons(entry: lineage.Entry, project: projects.Project, offered: list[line
             width="stretch",
             help="On the same images, with the active model (or, where this is it, with its parent).",
         )
-    with st.popover("More", width="stretch"):
-        _more(entry)
+    chosen = st.menu_button("More", _actions(entry), key=f"model-more-{model.id}", width="stretch")
+    if chosen == CHANGED:
+        _changes_dialog(entry)
+    elif chosen == ARCHIVE:
+        _archive(model.id, model.name)
+    elif chosen == DELETE:
+        _delete_dialog(entry)
 
 
 def _compare_with(entry: lineage.Entry, offered: list[lineage.Entry]) -> int | None:
@@ -247,49 +260,23 @@ def _compare_with(entry: lineage.Entry, offered: list[lineage.Entry]) -> int | N
     return others[0].model.id if others else None
 
 
-def _more(entry: lineage.Entry) -> None:
-    model = entry.model
-    if st.button(
-        "What changed",
-        key=f"model-changes-{model.id}",
-        type="tertiary",
-        icon=":material/difference:",
-        disabled=entry.parent is None,
-        help="It has no parent to compare with." if entry.parent is None else None,
-    ):
-        _changes_dialog(entry)
-    if model.archived_at is None:
-        st.button(
-            "Archive",
-            key=f"model-archive-{model.id}",
-            type="tertiary",
-            icon=":material/inventory_2:",
-            disabled=entry.active,
-            help="The active model is not archived; activate another one first."
-            if entry.active
-            else "No page offers it any more. Nothing is lost; it can be brought back.",
-            on_click=_archive,
-            args=(model.id, model.name),
-        )
-    if st.button(
-        "Delete …",
-        key=f"model-delete-{model.id}",
-        type="tertiary",
-        icon=":material/delete:",
-        disabled=entry.kept_by is not None,
-        help=f"Cannot be deleted. {entry.kept_by}." if entry.kept_by else "Asks first, and says what would be lost.",
-    ):
-        _delete_dialog(model)
+def _actions(entry: lineage.Entry) -> list[str]:
+    """What the menu of a model offers. Deleting is always there: where it is not possible, its dialog says why."""
+    return [
+        *([CHANGED] if entry.parent is not None else []),
+        *([ARCHIVE] if entry.model.archived_at is None and not entry.active else []),
+        DELETE,
+    ]
 
 
-@st.dialog("What changed against its parent", width="large")
+@st.dialog("What changed against its parent", width="medium")
 def _changes_dialog(entry: lineage.Entry) -> None:
     parent, model = entry.parent, entry.model
     if parent is None:
         return
     with show_errors():
         changes = snapshots.changes(resources.database(), before=parent, after=model)
-        st.markdown(f"{literal(parent.name)} → {literal(model.name)}")
+        st.markdown(f"**{prose(parent.name)}** → **{prose(model.name)}**")
         if changes.nothing:
             st.info("Same labels and same settings: a repetition.", icon=":material/info:")
         for title, found in (
@@ -307,8 +294,8 @@ def _changes_dialog(entry: lineage.Entry) -> None:
             frame = pd.DataFrame(
                 {
                     "Setting": [plain(_setting(change.name)) for change in changes.settings],
-                    "Parent": [plain(_value(change.before)) for change in changes.settings],
-                    "This model": [plain(_value(change.after)) for change in changes.settings],
+                    "Parent": [plain(_value(change, "before")) for change in changes.settings],
+                    "This model": [plain(_value(change, "after")) for change in changes.settings],
                 }
             )
             st.dataframe(frame, hide_index=True, height="content")
@@ -327,10 +314,15 @@ def _label_table(project_id: int, found: tuple[snapshots.LabelChange, ...]) -> p
 
 
 @st.dialog("Delete this model?")
-def _delete_dialog(model: registry.Model) -> None:
+def _delete_dialog(entry: lineage.Entry) -> None:
+    model = entry.model
+    if entry.kept_by is not None:
+        st.markdown(f"**{prose(model.name)}** cannot be deleted.")
+        st.info(f"{entry.kept_by}.", icon=":material/lock:")
+        return
     with show_errors():
         lost = lineage.loss(resources.database(), model_id=model.id)
-        st.markdown(f"{literal(model.name)} is deleted for ever, and with it:")
+        st.markdown(f"**{prose(model.name)}** is deleted for ever, and with it:")
         st.markdown("\n".join(f"- {line}" for line in lost_lines(lost)))
         st.caption("Images and labels stay. To hide a model and lose nothing, archive it instead.")
     left, right = st.columns(2)
@@ -371,6 +363,7 @@ def _archive(model_id: int, name: str) -> None:
     with show_errors():
         lineage.archive(resources.database(), model_id=model_id)
         st.toast(f"{prose(name)} is archived.", icon=":material/inventory_2:")
+        st.rerun()
 
 
 def _bring_back(model_id: int) -> None:

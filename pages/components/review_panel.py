@@ -89,7 +89,7 @@ def draw_review(project: projects.Project) -> None:
     """
     with show_errors():
         models = models_or_stop(project)
-        show, order_by, which = st.columns([13, 5, 6], vertical_alignment="bottom")
+        show, order_by, which = st.columns([17, 5, 4], vertical_alignment="bottom")
         with which:
             model = choose_model(project, models)
         with show:
@@ -119,7 +119,9 @@ def _draw(model: registry.Model, filter_name: str, order: str) -> None:
     with facts:
         draw_facts(model, by_id[current], chosen)
         st.button("Refresh list", key="review-refresh", on_click=state.forget_worklist, help=REFRESH_HELP)
-        if len(listed) == PAGE:
+        if state.worklist_was_sent():
+            st.caption("Chosen on the Models page. Refresh the list, or choose a filter or an order, to see all.")
+        elif len(listed) == PAGE:
             st.caption(f"The list holds the first {PAGE} images of this choice and order.")
         _offer_scoring(model)
     with large:

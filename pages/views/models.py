@@ -21,12 +21,12 @@ if not registry.list_models(database(), project_id=project.id, include_archived=
     st.info("There is no model yet. Each training adds one to this list.", icon=":material/model_training:")
     go("train", "Train the first model")
     st.stop()
+state.settle_models_view()
 with right, st.container(horizontal=True, horizontal_alignment="right"):
     st.segmented_control(
         "Show",
         list(VIEWS),
         format_func=VIEWS.__getitem__,
-        default="list",
         required=True,
         key=state.Key.MODELS_VIEW,
         persist_state="session",
