@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from storage.imports import Preview
 
 MAX_NAME = 100  # characters, as the database keeps
+SENT = 3  # parts of the question that a worklist from another page answers: model, filter, order
 
 
 class Key(StrEnum):
@@ -176,6 +177,11 @@ def models_view() -> str:
     return st.session_state.get(Key.MODELS_VIEW) or "list"
 
 
+def settle_models_view() -> None:
+    """Give the switch on the Models page its first value."""
+    st.session_state.setdefault(Key.MODELS_VIEW, "list")
+
+
 def comparison_keys(project: int) -> tuple[str, str]:
     """The keys of the two models to compare: a project's own."""
     return f"{Key.COMPARE_FIRST}-{project}", f"{Key.COMPARE_SECOND}-{project}"
@@ -259,6 +265,12 @@ def keep_worklist(question: tuple[object, ...], entries: list[ReviewEntry]) -> l
     return entries
 
 
+def worklist_was_sent() -> bool:
+    """Whether the worklist came from another page (:func:`open_review`) and not from a filter."""
+    asked, _ = st.session_state.get(Key.REVIEW_LIST, (None, []))
+    return asked is not None and len(asked) == SENT
+
+
 def forget_worklist() -> None:
     """Read the worklist again at the next run."""
     st.session_state.pop(Key.REVIEW_LIST, None)
@@ -268,7 +280,7 @@ def open_review(project: int, active: int | None, model: int, entries: list[Revi
     """Let Review open on one of these images, with this model; the list stays until a filter or an order is chosen."""
     st.session_state[model_key(project, active)] = model
     st.session_state[Key.REVIEW_FILTER], st.session_state[Key.REVIEW_ORDER] = "all", "score_desc"
-    keep_worklist((model, "all", "score_desc"), entries)
+    keep_worklist((model, "all", "score_desc"), entries)  # as long as SENT says
     set_review_image(model, image)
 
 
