@@ -262,7 +262,7 @@ def model_figures(model: registry.Model) -> str:
     good, bad = summary.get("n_held_out_good"), summary.get("n_held_out_bad")
     words = f"AP-det {figure(_image_figure(model, 'ap_det'))}, I-AUROC {figure(_image_figure(model, 'i_auroc'))}"
     if _image_figure(model, "escape_rate") is not None:
-        words += f", escapes {percent(_image_figure(model, 'escape_rate'))}"
+        words += f", escapes {percent(_image_figure(model, 'escape_rate'))} at the suggested threshold"
     return words if good is None or bad is None else f"{words} on {good:,} good and {bad:,} bad held-out images"
 
 
