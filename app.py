@@ -16,5 +16,6 @@ if str(ROOT) not in sys.path:  # Streamlit puts the folder of the page script th
     sys.path.insert(0, str(ROOT))
 
 from pages.components.routes import ROUTES  # noqa: E402  # needs the line above
+from pages.components.study_routes import STUDY_ROUTES  # noqa: E402
 
-app = st.App(ROOT / "pages" / "shell.py", routes=ROUTES)
+app = st.App(ROOT / "pages" / "shell.py", routes=[*ROUTES, *STUDY_ROUTES])
