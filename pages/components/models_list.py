@@ -12,7 +12,7 @@ from pages.components import resources, state
 from pages.components.errors import show_errors
 from pages.components.text import count, figure, moment, percent, plain, prose
 from ssn_core import metrics
-from ssn_core.errors import ModelFolderError
+from ssn_core.errors import ModelFolderError, SsnError
 from ssn_core.intervals import Interval, ap_interval, auroc_interval, rate_interval
 from ssn_core.thresholds import Outcome, outcome
 from storage import labels, lineage, predictions, projects, registry, snapshots
@@ -52,9 +52,7 @@ def draw_list(project: projects.Project) -> None:
     archived = [entry for entry in entries if entry.model.archived_at is not None]
     newest = labels.project_history(db, project_id=project.id, limit=1)
     stamp = newest[0].id if newest else 0
-    st.caption(
-        "Figures: held-out images with the labels of today, at the threshold in force; in brackets, 95 % intervals."
-    )
+    st.caption("Figures: held-out images, labels of today, thresholds in force; in brackets, intervals of 95 %.")
     for entry in offered:
         _card(entry, project, offered, stamp)
     if archived:
@@ -126,7 +124,7 @@ def changes_line(changes: snapshots.Changes) -> str:
     words = [", ".join(parts) or "same labels"]
     if changes.settings:
         named = [
-            f"{_setting(c.name)} {prose(_value(c, 'before'))} → {prose(_value(c, 'after'))}"
+            f"{prose(_setting(c.name))} {prose(_value(c, 'before'))} → {prose(_value(c, 'after'))}"
             for c in changes.settings[:2]
         ]
         more = len(changes.settings) - len(named)
@@ -320,6 +318,9 @@ def _delete_dialog(entry: lineage.Entry) -> None:
         st.markdown(f"**{prose(model.name)}** cannot be deleted.")
         st.info(f"{entry.kept_by}.", icon=":material/lock:")
         return
+    known = registry.list_models(resources.database(), project_id=model.project_id, include_archived=True)
+    if model.id not in {one.id for one in known}:
+        st.rerun()  # it has just been deleted, here or in another tab: closes the dialog
     with show_errors():
         lost = lineage.loss(resources.database(), model_id=model.id)
         st.markdown(f"**{prose(model.name)}** is deleted for ever, and with it:")
@@ -328,11 +329,14 @@ def _delete_dialog(entry: lineage.Entry) -> None:
     left, right = st.columns(2)
     if left.button("Keep it", key="model-keep", width="stretch"):
         st.rerun()
-    if right.button("Delete for ever", key="model-delete-confirm", type="primary", width="stretch"):
-        with show_errors():
-            lineage.delete(resources.database(), model_id=model.id, inspector=state.inspector())
-            st.toast(f"{prose(model.name)} is deleted.", icon=":material/delete:")
-            st.rerun()
+    right.button(
+        "Delete for ever",
+        key="model-delete-confirm",
+        type="primary",
+        width="stretch",
+        on_click=_delete,
+        args=(model.id, model.name),
+    )
 
 
 def lost_lines(lost: lineage.Loss) -> list[str]:
@@ -357,6 +361,15 @@ def _activate(model_id: int, name: str) -> None:
     with show_errors():
         registry.activate(resources.database(), model_id=model_id)
         st.toast(f"{prose(name)} is the active model now.", icon=":material/check_circle:")
+
+
+def _delete(model_id: int, name: str) -> None:
+    try:
+        lineage.delete(resources.database(), model_id=model_id, inspector=state.inspector())
+    except SsnError as error:  # a message on the page would be gone with the dialog
+        st.toast(prose(error), icon=":material/error:", duration="long")
+    else:
+        st.toast(f"{prose(name)} is deleted.", icon=":material/delete:")
 
 
 def _archive(model_id: int, name: str) -> None:
