@@ -1,0 +1,203 @@
+"""The sections on what a report is about: purpose, data and labels, splits, method and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ssn_core.report.facts import Facts, Portion
+from ssn_core.report.html import Content, Html, join, pairs, paragraphs, table, tag
+from ssn_core.report.words import count, missing, number, plain_value
+
+_PARTS = {
+    "train": "Train: to learn from",
+    "calibration": "Calibration: for thresholds and the colour scale",
+    "test": "Test: to measure with",
+}
+_ROLES = {
+    "train": "Learned from",
+    "calibration": "Calibration: thresholds and colour scale were chosen on them",
+    "test": "Test: never seen; the figures rest on them",
+    "out_of_fold": "Out-of-fold: each scored by a network that had not seen its group; the figures rest on them",
+    "unseen": "Never seen, scored later (no label at that time, or new): no figure rests on them",
+}
+_WEIGHTS = {
+    "imagenet": "ImageNet weights (photographs of everyday things)",
+    "bundled": "bundled weights, pretrained on generated textures alone (less accurate than ImageNet's)",
+    "random": "random weights, which nothing was learned with before (for tests)",
+}
+# What the settings are called in words; the others are shown by their names.
+_SETTINGS = {
+    "image_size": "Image size, height × width in pixels",
+    "seed": "Seed of every random choice",
+    "epochs": "Passes over the training images (0: as many as the steps below need)",
+    "min_steps": "Optimiser steps at least",
+    "batch_size": "Images in one step",
+    "pooling_fraction": "Share of the map's cells, most suspicious first, whose mean is the score",
+    "padding": "Border of each convolution",
+    "standardise": "Features start with mean 0 and variance 1",
+    "feature_scale": "Map cells per feature cell and axis",
+    "head_width": "Channels of the head",
+    "noise_std": "Standard deviation of the feature noise",
+    "noise_threshold": "Threshold of the noise's shape",
+    "noise_skip": "Share of samples without added noise",
+    "focal_gamma": "Gamma of the focal loss (0: cross-entropy)",
+    "adaptor_lr": "Learning rate of the adaptor",
+    "head_lr": "Learning rate of the head",
+    "head_weight_decay": "Weight decay of the head",
+    "clip_norm": "Largest norm of a gradient",
+    "flip_good": "Good images are mirrored too",
+    "map_sigma": "Blur of the maps that people see, pixels",
+}
+_SAID_ELSEWHERE = {"name", "title", "description", "backbone", "image_size", "seed"}
+
+
+def purpose(facts: Facts) -> Html:
+    """What the model is for, as a person typed it."""
+    if not facts.purpose.strip():
+        return tag("p", "No purpose was written down for this model.", class_="none")
+    return tag("div", paragraphs(facts.purpose), class_="typed")
+
+
+def data(facts: Facts) -> Html:
+    """Images and labels of today."""
+    found = facts.data
+    rows: list[tuple[Content, Content]] = [
+        ("Images", number(found.total)),
+        ("Parts or items (groups: images of one are never on both sides of a split)", number(found.groups)),
+        ("Labelled good", number(found.good)),
+        ("Labelled bad", number(found.bad)),
+        ("Unsure", number(found.unsure)),
+        ("Not labelled", number(found.unlabelled)),
+        ("Images with a defect mask (never used to train)", number(found.with_mask)),
+    ]
+    if found.by_inspector:
+        inspectors = table(
+            ["Inspector", "good", "bad", "unsure"],
+            ([one.inspector, number(one.good), number(one.bad), number(one.unsure)] for one in found.by_inspector),
+        )
+    else:
+        inspectors = tag("p", "No image has a label.", class_="none")
+    return join(
+        tag("p", "The images of the project with their labels as they are now. The newest label of an image counts."),
+        pairs(rows),
+        tag("h3", "Who gave the labels"),
+        inspectors,
+        _learned_from(facts),
+    )
+
+
+def _learned_from(facts: Facts) -> Html:
+    heading = tag("h3", "What the model learned from")
+    trained = facts.trained
+    if isinstance(trained, str):
+        return join(heading, tag("p", missing(trained), class_="none"))
+    sentences = [
+        f"{count(trained.n_good, 'good image')} and {count(trained.n_bad, 'bad image')}, by their labels alone."
+    ]
+    if trained.relabelled:
+        sentences.append(
+            f"{count(trained.relabelled, 'image')} that had a label at the training "
+            f"{'has' if trained.relabelled == 1 else 'have'} another one today, or none, or "
+            f"{'is' if trained.relabelled == 1 else 'are'} gone."
+        )
+    else:
+        sentences.append("All labels of the training are still the same.")
+    if trained.labelled_since:
+        sentences.append(
+            f"{count(trained.labelled_since, 'image')} was labelled since."
+            if trained.labelled_since == 1
+            else f"{count(trained.labelled_since, 'image')} were labelled since."
+        )
+    return join(heading, tag("p", " ".join(sentences)))
+
+
+def split(facts: Facts) -> Html:
+    """What was trained on, what was measured on, and why the one never saw the other."""
+    if facts.held_out == "test":
+        how = (
+            "Each group (all images of one part or item) was put into one of three parts, once and for ever, by a hash "
+            "of its name. The model was trained on the train part alone; thresholds and colour scale were chosen on "
+            "the calibration part; the figures of this report rest on the test part, which took no part in either."
+        )
+    else:
+        how = (
+            "There were too few labels to set a part aside, so the figures rest on out-of-fold scores "
+            "(cross-validation by group): the groups were dealt to three folds (fewer where there are fewer groups), "
+            "three networks were each trained without one fold, and each scored the fold it had not seen. The model "
+            "itself was then trained on all labelled images with the same settings. Thresholds and colour scale were "
+            "chosen on the out-of-fold scores."
+        )
+    found = facts.data
+    roles = [*_portions(found.roles, _ROLES)]
+    if found.without_score:
+        roles.append(["Without a score of this model", "", "", "", "", number(found.without_score)])
+    return join(
+        tag("p", how),
+        tag("h3", "What the images were to this model"),
+        table(_HEAD, roles) if roles else tag("p", "The model has scored no image.", class_="none"),
+        tag("h3", "Parts of the project's data"),
+        tag(
+            "p",
+            "Every group belongs to one of these parts for ever. They are used once there are enough labels in each."
+            if facts.held_out != "test"
+            else "Every group belongs to one of these parts for ever.",
+        ),
+        table(_HEAD, _portions(found.parts, _PARTS)) if found.parts else tag("p", "There is no image.", class_="none"),
+    )
+
+
+_HEAD = ("", "good", "bad", "other", "groups", "images")
+
+
+def _portions(portions: Iterable[Portion], words: dict[str, str]) -> Iterable[list[Content]]:
+    for one in portions:
+        counts = (one.good, one.bad, one.other, one.groups, one.good + one.bad + one.other)
+        yield [words.get(one.name, one.name), *map(number, counts)]
+
+
+def method(facts: Facts) -> Html:
+    """How a score comes about, and every setting."""
+    settings = facts.settings
+    fraction = settings.get("pooling_fraction")
+    score = (
+        "the mean of the whole map"
+        if fraction == 1
+        else f"the mean of its most suspicious {100 * fraction:g}\N{NO-BREAK SPACE}% of cells"
+        if isinstance(fraction, int | float)
+        else "the mean of its most suspicious cells"
+    )
+    trained = facts.trained
+    hashed = None if isinstance(trained, str) else trained.weights_sha256
+    size = settings.get("image_size")
+    rows: list[tuple[Content, Content]] = [
+        ("Recipe", f"{facts.recipe}: {facts.recipe_title}" if facts.recipe_title else facts.recipe),
+        ("Backbone", facts.backbone),
+        ("Weights of the backbone", _WEIGHTS.get(facts.weights or "", facts.weights or missing("not recorded"))),
+        ("SHA-256 of these weights", _hash(hashed, "the model's folder does not say")),
+        (_SETTINGS["image_size"], plain_value(size) if size else missing("not recorded")),
+        (_SETTINGS["seed"], plain_value(settings["seed"]) if "seed" in settings else missing("not recorded")),
+        ("Trained on", facts.device or missing("not recorded")),
+    ]
+    others = [
+        (_SETTINGS.get(key, key.replace("_", " ")), plain_value(settings[key]))
+        for key in sorted(settings, key=lambda key: (list(_SETTINGS).index(key) if key in _SETTINGS else 99, key))
+        if key not in _SAID_ELSEWHERE
+    ]
+    return join(
+        tag(
+            "p",
+            "The model learns from verdicts on whole images (weak supervision); it never sees a mask. A frozen network, "
+            "the backbone, turns each image into features. A small trained head on top of it gives every place of the "
+            "image a value, the map: the higher, the more it speaks for a defect. The score of the image (a logit) is "
+            f"{score}, plus a constant, so the map is the evidence itself and not an explanation made up afterwards. "
+            "A score at or above the threshold means bad.",
+        ),
+        tag("p", facts.recipe_description) if facts.recipe_description else None,
+        pairs(rows),
+        tag("h3", "All other settings"),
+        pairs(others) if others else tag("p", missing("the settings were not recorded"), class_="none"),
+    )
+
+
+def _hash(value: str | None, reason: str) -> Content:
+    return tag("code", value) if value else missing(reason)

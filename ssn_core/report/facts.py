@@ -1,0 +1,211 @@
+"""What a report tells about a model: everything that is in it, and nothing that is not needed.
+
+No database numbers of images and no paths: the same model with the same labels, thresholds and verdicts gives the same
+facts on another computer. Dates are kept apart (:class:`Dated`), because they alone may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssn_core.intervals import Difference
+from ssn_core.thresholds import Outcome
+
+
+@dataclass(frozen=True)
+class LabelledBy:
+    """Current labels of one inspector."""
+
+    inspector: str
+    good: int
+    bad: int
+    unsure: int
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Images that have one thing in common, with their labels of today."""
+
+    name: str  # a part of the data (train | calibration | test), or a role for the model
+    good: int
+    bad: int
+    other: int  # unsure, or no label
+    groups: int  # parts or items: images of one group are never on both sides of a split
+
+
+@dataclass(frozen=True)
+class Data:
+    """The project's images and labels of today."""
+
+    good: int
+    bad: int
+    unsure: int
+    unlabelled: int
+    groups: int
+    with_mask: int
+    by_inspector: tuple[LabelledBy, ...]
+    parts: tuple[Portion, ...]  # decided once for each group, for ever
+    roles: tuple[Portion, ...]  # that scored images played for this model
+    without_score: int
+    sha256: str  # of all images and their labels, see `Trained.sha256`
+
+    @property
+    def total(self) -> int:
+        """All images."""
+        return self.good + self.bad + self.unsure + self.unlabelled
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the model learned from, as its folder keeps it."""
+
+    n_good: int  # that the model itself learned from
+    n_bad: int
+    relabelled: int  # images whose label of today is another one, or none, or that are gone
+    labelled_since: int  # images with a Good or Bad label that had none then
+    sha256: str  # of the lines "<SHA-256 of the image> <label>\n", sorted, in UTF-8
+    calibration: str | None  # calibration | out_of_fold: the scores that the training's own threshold rests on
+    versions: tuple[tuple[str, str], ...]  # (library, version) at the training
+    weights_sha256: str | None  # of the backbone
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the thresholds."""
+
+    number: int  # as the pages show it; 0: kept before versions were
+    threshold: float
+    threshold_low: float | None
+    how: str
+    inspector: str  # "" for the training itself
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """How well the maps point at the defects."""
+
+    p_auroc: float | None
+    ap_loc: float | None
+    aupro: float | None
+    n_images: int  # that the pixel figures rest on
+    n_masks: int  # 0: there are no masks, and no pixel figures
+    hits: int  # verdicts of people on maps: on the defect
+    elsewhere: int
+    unsure: int
+    to_judge: int  # held-out bad images, judged or not
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image with its map, as a picture: the photo, and beside it the photo with the map."""
+
+    name: str
+    label: str  # good | bad
+    score: float
+    verdict: str  # good | check | bad, at the thresholds in force
+    jpeg: bytes | None  # None: see `reason`
+    width: int  # pixels of the picture
+    height: int
+    outlined: bool  # the mask is drawn on the photo
+    reason: str = ""  # why there is no picture, or no map in it
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images of one kind."""
+
+    title: str
+    sentence: str
+    shown: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Rater:
+    """One inspector (or the model) in a study of agreement; rates as (events, of so many)."""
+
+    name: str
+    is_model: bool
+    repeated: tuple[int, int] | None  # parts with the same verdict in every trial; None: one trial says nothing of it
+    effective: tuple[int, int]  # parts judged right in every trial
+    missed: tuple[int, int]  # verdicts "good" on bad parts
+    false_alarms: tuple[int, int]  # verdicts "bad" on good parts
+    kappa: str  # against the reference, with its interval, or "n/a" and why
+    reached: bool | None  # the limits; None: cannot be said
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One closed study of agreement."""
+
+    name: str
+    n_parts: int
+    n_borderline: int
+    trials: int
+    limits: tuple[tuple[str, float], ...]  # what, rate
+    raters: tuple[Rater, ...]
+    between: str  # agreement between all inspectors, in words
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The comparison with the model that was active when this one was trained."""
+
+    name: str
+    reason: str | None  # why nothing can be compared; None: see the rest
+    n_good: int  # images that were held out for both
+    n_bad: int
+    auroc: tuple[float, float, Difference] | None  # the parent's, this model's, this one's less the parent's
+    ap: tuple[float, float, Difference] | None
+    before: Outcome | None  # of the parent, at its thresholds in force
+    after: Outcome | None
+    now_right: int  # images that the parent judged wrong and this model judges right
+    now_wrong: int
+    other_flips: int  # another verdict, neither: one of the two leaves it to a person
+    changes: tuple[str, ...]  # in words; empty: nothing is known
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Everything in a report but its dates."""
+
+    project: str
+    model: str
+    purpose: str
+    is_active: bool
+    is_archived: bool
+    recipe: str
+    recipe_title: str
+    recipe_description: str
+    backbone: str
+    weights: str | None  # imagenet | bundled | random
+    settings: Mapping[str, Any]
+    device: str | None
+    held_out: str  # test | out_of_fold
+    labels: NDArray[np.int8]  # (N,) 0 good, 1 bad: of the held-out images, today
+    scores: NDArray[np.float64]  # (N,)
+    held_out_sha256: str  # as `Trained.sha256`
+    threshold: float
+    threshold_low: float | None
+    scale: tuple[float, float]  # the fixed colour scale, CAM units
+    versions: tuple[Version, ...]  # newest first
+    data: Data
+    trained: Trained | str  # or why it is not known
+    localisation: Localisation
+    galleries: tuple[Gallery, ...]
+    studies: tuple[Agreement, ...]
+    parent: Parent | None
+    files: tuple[tuple[str, int, str], ...] | str  # (name, bytes, SHA-256) of the model folder; or why not
+    software: tuple[tuple[str, str], ...]  # (name, version) at the writing of the report
+
+
+@dataclass(frozen=True)
+class Dated:
+    """One line of the block of dates."""
+
+    what: str
+    when: str

@@ -1,0 +1,63 @@
+"""The figures of a report, found once: from labels, scores and thresholds alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssn_core import metrics
+from ssn_core.intervals import Interval, ap_interval, auroc_interval
+from ssn_core.report.facts import Facts
+from ssn_core.thresholds import Outcome, outcome
+
+MAX_RESAMPLES, MIN_RESAMPLES = 2000, 200  # of the bootstrap
+_RESAMPLED_SCORES = 20_000_000  # at most so many draws, about a second: with many images fewer resamples do
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How good the model is on its held-out images."""
+
+    outcome: Outcome
+    auroc: float | None  # None: a class is missing
+    auroc_interval: Interval | None
+    ap: float | None
+    ap_interval: Interval | None
+    resamples: int
+
+    @property
+    def n_good(self) -> int:
+        """Good held-out images."""
+        return self.outcome.n_good
+
+    @property
+    def n_bad(self) -> int:
+        """Bad held-out images."""
+        return self.outcome.n_bad
+
+    @property
+    def both(self) -> bool:
+        """Whether there is a good and a bad image, which curves and areas need."""
+        return self.auroc is not None
+
+    @property
+    def lacking(self) -> str:
+        """Why areas and curves are not defined, as a sentence without its full stop; "" where they are."""
+        if self.both:
+            return ""
+        if not self.n_good and not self.n_bad:
+            return "no image that the model never saw has a Good or Bad label and a score"
+        return f"none of the images that the model never saw is labelled {'bad' if self.n_good else 'good'}"
+
+
+def measure(facts: Facts) -> Measured:
+    """All figures of one model. At 100,000 images it takes a second and 150 MB."""
+    n = len(facts.scores)
+    resamples = int(min(MAX_RESAMPLES, max(MIN_RESAMPLES, _RESAMPLED_SCORES // max(1, n))))
+    return Measured(
+        outcome=outcome(facts.labels, facts.scores, facts.threshold, facts.threshold_low),
+        auroc=metrics.i_auroc(facts.labels, facts.scores),
+        auroc_interval=auroc_interval(facts.labels, facts.scores),
+        ap=metrics.ap(facts.labels, facts.scores),
+        ap_interval=ap_interval(facts.labels, facts.scores, resamples=resamples),
+        resamples=resamples,
+    )
