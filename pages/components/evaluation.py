@@ -1,4 +1,4 @@
-"""How good is a model on images it has never seen: figures, curves and one threshold that moves them all."""
+"""How good is a model on images it has never seen: figures with intervals, and thresholds that move them all."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
-from pages.components import charts, resources, state
+from pages.components import resources, state
 from pages.components.errors import show_errors
 from pages.components.project import go
-from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, percent, plain
-from ssn_core import metrics, thresholds
-from storage import predictions, registry
-from storage import thresholds as saved_thresholds
+from pages.components.suggestions import Suggestion, Targets, suggest
+from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, moment, plain, prose
+from pages.components.threshold_board import LEVEL, Area, Chance, Claims, Operating, operating, threshold_board
+from ssn_core import intervals, metrics, probability
+from ssn_core.errors import SsnError
+from storage import labels as label_events
+from storage import predictions, registry, thresholds
+from storage.db import Database
 
-STEPS = 400  # of the threshold slider over the range of the scores
 SHOWN_ROWS = 500
+SHOWN_VERSIONS = 5
+CLAIMED_RATES = (0.05, 0.01, 0.001)
+MAX_RESAMPLES = 2000  # of the bootstrap; fewer for many images, where it changes little and would take long
+RESAMPLED_SCORES = 20_000_000  # at most so many draws: about a second
+BY_HAND = "By hand"
 
 ORIGINS = {
     "test": "The scores come from a fixed test split: images whose group was set aside for ever, never used to train, "
     "to choose the threshold or the colour scale.",
     "out_of_fold": "The scores are out-of-fold: the labelled images were divided by group, and each was scored by a "
-    "model trained without its fold. The suggested threshold was chosen on these same scores, so the rates at it are "
+    "model trained without its fold. Suggested thresholds are chosen on these same scores, so the rates at them are "
     "slightly optimistic.",
 }
 ORIGIN_TITLES = {"test": "fixed test split", "out_of_fold": "out-of-fold scores"}
@@ -31,13 +40,15 @@ ORIGIN_TITLES = {"test": "fixed test split", "out_of_fold": "out-of-fold scores"
 
 @st.fragment
 def draw_evaluation(model_id: int) -> None:
-    """Everything on the page that moves with the threshold; a fragment, so that the rest stands still."""
+    """Everything on the page that follows the thresholds; a fragment, so that the rest stands still."""
     with show_errors():
         db = resources.database()
+        state.take_targets(model_id)
+        _save_what_was_asked(model_id)
         model = registry.get(db, model_id=model_id)
-        held_out = predictions.held_out(db, model_id=model_id)
+        held_out = _labelled(db, model, model.held_out)
         if _explain_what_is_missing(held_out):
-            _draw(model, held_out)
+            _draw(db, model, held_out)
 
 
 def _explain_what_is_missing(held_out: predictions.HeldOut) -> bool:
@@ -59,115 +70,163 @@ def _explain_what_is_missing(held_out: predictions.HeldOut) -> bool:
     return True
 
 
-def _draw(model: registry.Model, held_out: predictions.HeldOut) -> None:
-    labels, scores = np.asarray(held_out.labels), np.asarray(held_out.scores, dtype=np.float64)
-    basis = f"on {held_out.n_good:,} good and {held_out.n_bad:,} bad images"
-    tiles = st.container()
-    threshold = _threshold_controls(model, labels, scores)
-    confusion = metrics.confusion(labels, scores, threshold)
-    auroc, ap = metrics.i_auroc(labels, scores), metrics.ap(labels, scores)
-    with tiles:
-        _tiles(confusion, auroc, ap, basis, held_out)
-    wide, narrow = st.columns([3, 2])
-    good, bad = scores[labels == 0], scores[labels == 1]
-    _chart(wide, charts.score_histogram(good, bad, threshold=threshold), "evaluate-histogram")
-    _chart(narrow, charts.confusion_matrix(confusion), "evaluate-confusion")
-    if held_out.n_good and held_out.n_bad:
-        _curves(labels, scores, confusion, auroc, ap)
-    st.caption(f"Every figure above rests {basis} that the model never saw. {ORIGINS[held_out.kind]}")
+def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) -> None:
+    versions = thresholds.history(db, model_id=model.id)
+    chosen = _chosen_on(db, model, held_out)
+    targets = state.targets()
+    st.caption(
+        f"On {held_out.n_good:,} good and {held_out.n_bad:,} bad images that the model never saw · "
+        f"{ORIGIN_TITLES[held_out.kind]} · labels of now"
+    )
+    threshold_board(
+        model.id,
+        held_out.labels,
+        held_out.scores,
+        saved=versions[0],
+        areas=_areas(held_out.labels, held_out.scores),
+        claims=Claims(
+            most=intervals.most_compatible_rate(held_out.n_bad, level=LEVEL),
+            needed=tuple((rate, intervals.needed_without_event(rate, level=LEVEL)) for rate in CLAIMED_RATES),
+        ),
+        chance=_chance(chosen.labels, chosen.scores),
+        suggestions=_suggestions(chosen.labels, chosen.scores, targets),
+        chosen_on=_where_chosen(chosen),
+        targets=targets,
+    )
+    st.caption(ORIGINS[held_out.kind])
+    _versions(versions)
     draw_pixel_figures(model.summary or {})
-    _images_table(model, held_out, threshold)
+    _images_table(model, held_out, operating(state.board_told(model.id, "operating"), versions[0]))
 
 
-def _threshold_controls(model: registry.Model, labels: Any, scores: Any) -> float:
-    low, high = float(scores.min()), float(scores.max())
-    pad = 0.02 * (high - low) or 0.5
-    low, high = min(low - pad, model.threshold), max(high + pad, model.threshold)
-    key = state.threshold_key(model.id)
-    state.settle_threshold(model.id, model.threshold, low, high)
-    slider, suggest, save = st.columns([6, 2, 2], vertical_alignment="bottom")
-    both = 0 < int(labels.sum()) < len(labels)
-    youden = thresholds.youden(labels, scores) if both else None
-    with suggest:
-        st.button(
-            f"Youden's J at {youden:.3f}" if youden is not None else "Youden's J: n/a",
-            on_click=state.set_threshold,
-            args=(model.id, youden),
-            disabled=youden is None,
-            width="stretch",
-            key="evaluate-youden",
-            help="The threshold with the largest share of bad parts caught minus share of good parts rejected. "
-            "It weighs both errors the same.",
-        )
-    with slider:
-        threshold = st.slider(
-            "Threshold: a score at or above it means bad",
-            min_value=low,
-            max_value=high,
-            step=(high - low) / STEPS,
-            format="%.3f",
-            key=key,
-        )
-    with save:
-        st.button(
-            "Save as threshold",
-            type="primary",
-            on_click=_save,
-            args=(model.id, threshold),
-            disabled=abs(threshold - model.threshold) < 1e-9,
-            width="stretch",
-            key="evaluate-save",
-            help="Review and Inspect use the saved threshold.",
-        )
-    st.caption(f"Saved with the model: {model.threshold:.3f} · suggested at training: {model.suggested_threshold:.3f}")
-    return float(threshold)
+def _labelled(db: Database, model: registry.Model, role: str) -> predictions.HeldOut:
+    newest = label_events.project_history(db, project_id=model.project_id, limit=1)
+    return _read(db, str(db.engine.url), model.id, role, newest[0].id if newest else 0)
 
 
-def _save(model_id: int, threshold: float) -> None:
+@st.cache_data(max_entries=8, show_spinner=False)
+def _read(_db: Database, url: str, model_id: int, role: str, newest_label: int) -> predictions.HeldOut:  # noqa: ARG001
+    # Reading 100,000 scores takes a second: they change with a label only, never with a threshold.
+    return predictions.with_role(_db, model_id=model_id, role=role)
+
+
+def _chosen_on(db: Database, model: registry.Model, held_out: predictions.HeldOut) -> predictions.HeldOut:
+    """The scores that thresholds may be chosen on: never those of test images."""
+    return _labelled(db, model, "calibration") if held_out.kind == "test" else held_out
+
+
+def _where_chosen(chosen: predictions.HeldOut) -> str:
+    basis = f"{chosen.n_good:,} good, {chosen.n_bad:,} bad"
+    if chosen.kind == "calibration":
+        return f"Chosen on calibration images ({basis}); counted on the test images"
+    return f"Chosen and counted on the same out-of-fold scores ({basis})"
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _areas(labels: NDArray[np.int8], scores: NDArray[np.float64]) -> dict[str, Area | None]:
+    resamples = int(min(MAX_RESAMPLES, max(200, RESAMPLED_SCORES // max(1, len(scores)))))
+    return {
+        "auroc": _area(metrics.i_auroc(labels, scores), intervals.auroc_interval(labels, scores, level=LEVEL)),
+        "ap": _area(
+            metrics.ap(labels, scores), intervals.ap_interval(labels, scores, level=LEVEL, resamples=resamples)
+        ),
+    }
+
+
+def _area(value: float | None, interval: intervals.Interval | None) -> Area | None:
+    if value is None:
+        return None
+    if interval is None:
+        return Area(value, None, None, "")
+    return Area(value, interval.low, interval.high, interval.method)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _suggestions(labels: NDArray[np.int8], scores: NDArray[np.float64], targets: Targets) -> list[Suggestion]:
+    return suggest(labels, scores, targets)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _chance(labels: NDArray[np.int8], scores: NDArray[np.float64]) -> Chance:
+    try:
+        platt = probability.fit_platt(labels, scores)
+    except SsnError as error:
+        return Chance(0.0, 0.0, 0, 0, reason=f"Chance of being bad: n/a. {error.what}.")
+    return Chance(platt.slope, platt.intercept, platt.n_good, platt.n_bad)
+
+
+def _save_what_was_asked(model_id: int) -> None:
+    """Save the thresholds that the board asked to save, once.
+
+    They are saved before the request is ticked off: a page run that is cut off between the two finds them in force.
+    """
+    asked = state.board_save(model_id)
+    if asked is None:
+        return
     with show_errors():
-        saved_thresholds.save(
-            resources.database(), model_id=model_id, threshold=threshold, how="By hand", inspector=state.inspector()
-        )
-        st.toast(f"Threshold {threshold:.3f} saved with the model.", icon=":material/check_circle:")
+        db = resources.database()
+        model = registry.get(db, model_id=model_id)
+        newest = thresholds.history(db, model_id=model_id)[0]
+        wanted = operating({**asked, "version": newest.id}, newest)
+        if (wanted.high, wanted.low) != (newest.threshold, newest.threshold_low) and state.inspector():
+            chosen = _chosen_on(db, model, _labelled(db, model, model.held_out))
+            thresholds.save(
+                db,
+                model_id=model_id,
+                threshold=wanted.high,
+                threshold_low=wanted.low,
+                how=_how(wanted, _suggestions(chosen.labels, chosen.scores, state.targets()), chosen.kind),
+                inspector=state.inspector(),
+            )
+            st.toast(f"Saved with the model: {_values(wanted.high, wanted.low)}", icon=":material/check_circle:")
+    state.set_board_saved(model_id, asked)
 
 
-def _tiles(
-    confusion: metrics.Confusion, auroc: float | None, ap: float | None, basis: str, held_out: predictions.HeldOut
-) -> None:
-    escapes = f"{confusion.fn:,} of {count(held_out.n_bad, 'bad image')} passed"
-    overkill = f"{confusion.fp:,} of {count(held_out.n_good, 'good image')} rejected"
-    for column, (title, value, under, explanation) in zip(
-        st.columns(4),
-        [
-            ("Escape rate", percent(confusion.escape_rate), escapes, "Bad parts passed, FN / (FN + TP)."),
-            ("Overkill rate", percent(confusion.overkill_rate), overkill, "Good parts rejected, FP / (FP + TN)."),
-            ("I-AUROC", figure(auroc), basis, "Chance that a bad image scores above a good one. No threshold."),
-            ("AP-det", figure(ap), basis, "Average precision of finding bad images. No threshold."),
-        ],
-        strict=True,
-    ):
-        with column.container(border=True, gap=None):
-            st.metric(title, value, help=explanation)
-            st.caption(under)
+def _how(wanted: Operating, suggestions: list[Suggestion], kind: str) -> str:
+    """How thresholds were found, in words that stay with them."""
+    for suggestion in suggestions:
+        if suggestion.id == wanted.rule and (suggestion.high, suggestion.low) == (wanted.high, wanted.low):
+            return f"{suggestion.words}, on {'calibration' if kind == 'calibration' else 'out-of-fold'} scores"
+    return BY_HAND
 
 
-def _curves(labels: Any, scores: Any, confusion: metrics.Confusion, auroc: float | None, ap: float | None) -> None:
-    left, right = st.columns(2)
-    roc, pr = metrics.roc_curve(labels, scores), metrics.pr_curve(labels, scores)
-    caught = 1 - (confusion.escape_rate or 0.0)
-    _chart(
-        left,
-        charts.roc(roc.fpr, roc.tpr, point=(confusion.overkill_rate or 0.0, caught), area=auroc),
-        "evaluate-roc",
+def _values(high: float, low: float | None) -> str:
+    text = f"{high:.3f}" if low is None else f"{low:.3f} / {high:.3f}"
+    return text.replace("-", "−")  # as the board writes it
+
+
+def _versions(versions: list[thresholds.Version]) -> None:
+    """The saved thresholds, newest first, each of which can be put in force again."""
+    st.subheader("Saved thresholds", anchor=False)
+    shown = versions[:SHOWN_VERSIONS]
+    for version in shown:
+        _version(version, in_force=version is versions[0])
+    if len(versions) > len(shown):
+        with st.expander(f"{count(len(versions) - len(shown), 'earlier version')}"):
+            for version in versions[SHOWN_VERSIONS:]:
+                _version(version, in_force=False)
+
+
+def _version(version: thresholds.Version, *, in_force: bool) -> None:
+    values, how, who, when, act = st.columns([2, 6, 2, 2, 2], vertical_alignment="center")
+    values.markdown(f"**{prose(_values(version.threshold, version.threshold_low))}**")
+    how.markdown(prose(version.how))
+    who.markdown(prose(version.inspector) if version.inspector else "training")
+    when.markdown(moment(version.created_at))
+    if in_force:
+        act.markdown(":blue-badge[In force]")
+        return
+    clicked = act.button(
+        "Restore",
+        key=f"evaluate-restore-{version.id}",
+        disabled=not state.inspector(),
+        help=None if state.inspector() else "Type your name in the sidebar first.",
+        width="stretch",
     )
-    flagged = confusion.tp + confusion.fp
-    point = (caught, confusion.tp / flagged) if flagged else None  # nothing flagged: precision does not exist
-    base_rate = float(np.mean(labels))
-    _chart(
-        right,
-        charts.precision_recall(pr.precision, pr.recall, point=point, area=ap, base_rate=base_rate),
-        "evaluate-pr",
-    )
+    if clicked:  # no callback: in a fragment it may not show an error
+        with show_errors():
+            thresholds.restore(resources.database(), version_id=version.id, inspector=state.inspector())
+            st.rerun()
 
 
 def draw_pixel_figures(summary: dict[str, Any]) -> None:
@@ -192,15 +251,14 @@ def draw_pixel_figures(summary: dict[str, Any]) -> None:
             st.caption(basis)
 
 
-def _images_table(model: registry.Model, held_out: predictions.HeldOut, threshold: float) -> None:
+def _images_table(model: registry.Model, held_out: predictions.HeldOut, at: Operating) -> None:
     with st.expander(f"The {count(len(held_out.names), 'image')} behind these figures"):
-        frame = held_out_frame(held_out, threshold)
-        st.dataframe(frame.head(SHOWN_ROWS), hide_index=True, height=320)
-        if len(frame) > SHOWN_ROWS:
+        st.dataframe(held_out_frame(held_out, at.high, at.low, rows=SHOWN_ROWS), hide_index=True, height=320)
+        if len(held_out.names) > SHOWN_ROWS:
             st.caption(f"The first {SHOWN_ROWS} are shown; the CSV holds all.")
         st.download_button(
             "Download CSV",
-            data=lambda: csv_bytes([name.lower() for name in frame.columns], frame.itertuples(index=False)),
+            data=lambda: _csv(held_out_frame(held_out, at.high, at.low)),
             file_name=f"held-out-model-{model.id}.csv",
             mime="text/csv",
             on_click="ignore",
@@ -209,31 +267,27 @@ def _images_table(model: registry.Model, held_out: predictions.HeldOut, threshol
         )
 
 
-def held_out_frame(held_out: predictions.HeldOut, threshold: float) -> pd.DataFrame:
-    """The held-out images with score, label, verdict and outcome, most suspicious first."""
-    scores, labels = np.asarray(held_out.scores), np.asarray(held_out.labels)
+def _csv(frame: pd.DataFrame) -> bytes:
+    return csv_bytes([name.lower() for name in frame.columns], frame.itertuples(index=False))
+
+
+def held_out_frame(
+    held_out: predictions.HeldOut, threshold: float, threshold_low: float | None = None, *, rows: int | None = None
+) -> pd.DataFrame:
+    """The held-out images with score, label, verdict and outcome, most suspicious first; the first `rows` of them."""
+    order = np.argsort(-np.asarray(held_out.scores), kind="stable")[:rows]
+    scores, bad = np.asarray(held_out.scores)[order], np.asarray(held_out.labels)[order] == 1
     called_bad = scores >= threshold
+    doubtful = ~called_bad & (scores >= (threshold if threshold_low is None else threshold_low))
     outcome = np.select(
-        [(labels == 1) & ~called_bad, (labels == 0) & called_bad, labels == 1],
-        ["escape", "overkill", "caught"],
-        "passed",
+        [doubtful, bad & ~called_bad, ~bad & called_bad, bad], ["to a person", "escape", "overkill", "caught"], "passed"
     )
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
-            "Image": [plain(name) for name in held_out.names],
-            "Label": np.where(labels == 1, "bad", "good"),
+            "Image": [plain(held_out.names[place]) for place in order],
+            "Label": np.where(bad, "bad", "good"),
             "Score": scores,
-            "Verdict": np.where(called_bad, "bad", "good"),
+            "Verdict": np.select([called_bad, doubtful], ["bad", "to a person"], "good"),
             "Outcome": outcome,
         }
     )
-    return frame.sort_values("Score", ascending=False, kind="stable")
-
-
-def _chart(where: Any, drawing: Any, key: str) -> None:
-    where.plotly_chart(drawing, key=key, config={"displayModeBar": False})
-
-
-def origin_title(model: registry.Model) -> str:
-    """Where the held-out scores come from, in two words."""
-    return ORIGIN_TITLES.get(model.held_out, model.held_out)

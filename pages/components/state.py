@@ -14,6 +14,8 @@ from urllib.parse import unquote
 
 import streamlit as st
 
+from pages.components.suggestions import Targets
+
 if TYPE_CHECKING:
     from ssn_core.errors import SsnError
     from storage.imports import Preview
@@ -55,7 +57,9 @@ class Key(StrEnum):
     COMPARE_SECOND = "ssn_compare_second"
     # Review, Evaluate, Inspect; these are completed by a project, model or job number
     MODEL = "ssn_model"
-    THRESHOLD = "ssn_threshold"
+    THRESHOLD_BOARD = "ssn_threshold_board"
+    THRESHOLD_SAVE = "ssn_threshold_save"
+    THRESHOLD_TARGETS = "ssn_threshold_targets"
     REVIEW_FILTER = "ssn_review_filter"
     REVIEW_ORDER = "ssn_review_order"
     REVIEW_IMAGE = "ssn_review_image"
@@ -200,20 +204,45 @@ def settle_choice(key: str, options: list[int], value: int) -> None:
         st.session_state[key] = value
 
 
-def threshold_key(model: int) -> str:
-    """The key of the threshold slider: a model's own."""
-    return f"{Key.THRESHOLD}-{model}"
+def board_key(model: int) -> str:
+    """The key of the threshold board: a model's own."""
+    return f"{Key.THRESHOLD_BOARD}-{model}"
 
 
-def settle_threshold(model: int, value: float, low: float, high: float) -> None:
-    """Give the threshold slider its first value, and keep it inside its range when labels have changed the range."""
-    chosen = st.session_state.get(threshold_key(model), value)
-    st.session_state[threshold_key(model)] = min(max(chosen, low), high)
+def board_told(model: int, name: str) -> object:
+    """What the threshold board told last under this name, as it came from the browser; None before."""
+    return (st.session_state.get(board_key(model)) or {}).get(name)
 
 
-def set_threshold(model: int, value: float) -> None:
-    """Move the threshold slider (from a callback: before the slider is drawn)."""
-    st.session_state[threshold_key(model)] = value
+def board_save(model: int) -> dict[str, object] | None:
+    """What the board asked to save last, until it is done; None when there is nothing new."""
+    asked = board_told(model, "save")
+    if not isinstance(asked, dict) or st.session_state.get(f"{Key.THRESHOLD_SAVE}-{model}") == asked.get("turn"):
+        return None
+    return asked
+
+
+def set_board_saved(model: int, asked: dict[str, object]) -> None:
+    """Note that this request has been dealt with."""
+    st.session_state[f"{Key.THRESHOLD_SAVE}-{model}"] = asked.get("turn")
+
+
+def take_targets(model: int) -> None:
+    """Keep the targets typed into the board, for all models; the browser's cookie keeps them for the next session."""
+    typed = board_told(model, "targets")
+    taken = f"{Key.THRESHOLD_TARGETS}-{model}"
+    # Once: another model's board may have been used since.
+    if typed is not None and st.session_state.get(taken) != typed:
+        st.session_state[taken] = typed
+        st.session_state[Key.THRESHOLD_TARGETS] = Targets.of(typed)
+
+
+def targets() -> Targets:
+    """The targets and costs that suggestions are made for."""
+    if Key.THRESHOLD_TARGETS not in st.session_state:
+        cookie = unquote(st.context.cookies.to_dict().get("ssn_targets", ""))
+        st.session_state[Key.THRESHOLD_TARGETS] = Targets.of_cookie(cookie)
+    return st.session_state[Key.THRESHOLD_TARGETS]
 
 
 def inspect_job_key(project: int) -> str:
