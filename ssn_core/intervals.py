@@ -41,8 +41,8 @@ from ssn_core.resampling import resampled_ap
 
 Floats = NDArray[np.float64]
 
-# The correction for few images, in images of each class; see the head of this module.
-_ADDED = 0.25
+# The correction for few images, in images of each class (or parts, for kappa); see the head of this module.
+ADDED = 0.25
 _ROUNDING = 1e-12
 
 
@@ -74,18 +74,35 @@ def rate_interval(events: int, n: int, *, level: float = 0.95) -> Interval | Non
         ValueError: not 0 <= events <= n.
         SsnError: `level` is not between 0 and 1.
     """
+    return repeated_rate_interval(events, n, units=n, level=level)
+
+
+def repeated_rate_interval(events: int, n: int, *, units: int, level: float = 0.95) -> Interval | None:
+    """The score interval of Wilson for a rate of `events` in `n` that were counted on only `units` things.
+
+    Someone who judges 20 parts three times each makes 60 decisions, which are not 60 independent ones: who misses a
+    part once tends to miss it again. The interval is that of `units` decisions, the widest that such repetition allows.
+    None for n = 0.
+
+    Raises:
+        ValueError: not 0 <= events <= n, or not 0 < units <= n.
+        SsnError: `level` is not between 0 and 1.
+    """
     if not 0 <= events <= n:
         raise ValueError(f"{events} events in {n} is not a rate")
     z = _z(level)
     if n == 0:
         return None
+    if not 0 < units <= n:
+        raise ValueError(f"{n} decisions cannot be on {units} things")
     rate = events / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    shrink = 1 + z * z / units
+    centre = (rate + z * z / (2 * units)) / shrink
+    half = z * math.sqrt(rate * (1 - rate) / units + z * z / (4 * units * units)) / shrink
     # Exact at the ends, where centre and half differ by rounding alone.
     low = 0.0 if events == 0 else max(0.0, centre - half)
     high = 1.0 if events == n else min(1.0, centre + half)
-    return Interval(low, high, "Wilson", level)
+    return Interval(low, high, "Wilson" if units == n else "Wilson, each part counted once", level)
 
 
 def most_compatible_rate(n: int, *, level: float = 0.95) -> float | None:
@@ -135,7 +152,7 @@ def auroc_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95)
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
     """
-    z = _z(level)
+    _check_level(level)
     bad, values = checked(labels, scores)
     auroc = i_auroc(bad, values)
     if auroc is None:
@@ -147,10 +164,10 @@ def auroc_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95)
     variance = 0.0
     for own, n_others in ((of_bad, of_good.size), (of_good, of_bad.size)):
         # What is added to the others is equal to every image, and so counts half.
-        among_all = (n_others * own + _ADDED / 2) / (n_others + _ADDED)
-        variance += _variance_of_mean(among_all, (0.5,))
-        centre = (float(among_all.sum()) + _ADDED / 2) / (own.size + _ADDED)  # the same for both classes
-    low, high = _logit_interval(centre, math.sqrt(variance), z)
+        among_all = (n_others * own + ADDED / 2) / (n_others + ADDED)
+        variance += variance_of_mean(among_all, (0.5,))
+        centre = (float(among_all.sum()) + ADDED / 2) / (own.size + ADDED)  # the same for both classes
+    low, high = logit_interval(centre, math.sqrt(variance), level=level)
     return Interval(
         max(outer.low, min(low, auroc)),
         min(outer.high, max(high, auroc)),
@@ -185,7 +202,7 @@ def auroc_difference(
     if min(of_bad.size, of_good.size) < 2 or max(np.ptp(of_bad), np.ptp(of_good)) < _ROUNDING:
         ends = [auroc_interval(bad, values, level=level) for values in (first, second)]
         return _independent_difference(auroc_a, auroc_b, ends)
-    variance = _variance_of_mean(of_bad, (-0.5, 0.5)) + _variance_of_mean(of_good, (-0.5, 0.5))
+    variance = variance_of_mean(of_bad, (-0.5, 0.5)) + variance_of_mean(of_good, (-0.5, 0.5))
     return _difference(auroc_a - auroc_b, z * math.sqrt(variance), "paired DeLong, corrected for few images", level)
 
 
@@ -205,7 +222,7 @@ def ap_interval(
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
         ValueError: fewer than 2 resamples.
     """
-    z = _z(level)
+    _check_level(level)
     _check_resamples(resamples)
     bad, values = checked(labels, scores)
     value = ap(bad, values)
@@ -218,10 +235,10 @@ def ap_interval(
     if spread < _ROUNDING and value < 1:
         return _smaller_class_interval(value, bad, level)
     by_chance = n_bad / bad.size
-    n = n_bad + _ADDED
-    centre = (n_bad * value + _ADDED * by_chance) / n
-    variance = (n_bad * (n_bad - 1) * spread**2 + _ADDED * (by_chance - centre) ** 2) / (n * (n - 1))
-    low, high = _logit_interval(centre, math.sqrt(variance), z)
+    n = n_bad + ADDED
+    centre = (n_bad * value + ADDED * by_chance) / n
+    variance = (n_bad * (n_bad - 1) * spread**2 + ADDED * (by_chance - centre) ** 2) / (n * (n - 1))
+    low, high = logit_interval(centre, math.sqrt(variance), level=level)
     return Interval(
         min(low, value),
         max(high, value),
@@ -263,11 +280,28 @@ def ap_difference(
         ends = [ap_interval(bad, values, level=level, resamples=resamples, seed=seed) for values in (first, second)]
         return _independent_difference(ap_a, ap_b, ends)
     by_chance = n_bad / bad.size
-    n = n_bad + _ADDED
-    variance = (n_bad * (n_bad - 1) * spread**2 + _ADDED * (1 - by_chance) ** 2) / (n * (n - 1))
+    n = n_bad + ADDED
+    variance = (n_bad * (n_bad - 1) * spread**2 + ADDED * (1 - by_chance) ** 2) / (n * (n - 1))
     return _difference(
         ap_a - ap_b, z * math.sqrt(variance), "paired stratified bootstrap, corrected for few images", level
     )
+
+
+def variance_of_mean(values: Floats, added: tuple[float, ...]) -> float:
+    """The variance of the mean of `values` (N,), with ADDED of a value spread evenly over the values `added`."""
+    points = np.concatenate((values, added))
+    weights = np.concatenate((np.ones(values.size), np.full(len(added), ADDED / len(added))))
+    n = values.size + ADDED
+    mean = float(np.dot(weights, points)) / n
+    return float(np.dot(weights, (points - mean) ** 2)) / (n * (n - 1))
+
+
+def logit_interval(figure: float, error: float, *, level: float = 0.95) -> tuple[float, float]:
+    """The ends for a `figure` in (0, 1) with the standard error `error`, symmetric on the logit scale."""
+    z = _z(level)
+    centre = float(special.logit(figure))
+    half = z * error / (figure * (1 - figure))
+    return float(special.expit(centre - half)), float(special.expit(centre + half))
 
 
 def _placements(bad: NDArray[np.bool_], values: Floats) -> tuple[Floats, Floats]:
@@ -281,15 +315,6 @@ def _placements(bad: NDArray[np.bool_], values: Floats) -> tuple[Floats, Floats]
     return good_below / (2 * of_good.size), 1 - bad_below / (2 * of_bad.size)
 
 
-def _variance_of_mean(values: Floats, added: tuple[float, ...]) -> float:
-    """The variance of the mean of `values`, with _ADDED of a value spread evenly over `added`."""
-    points = np.concatenate((values, added))
-    weights = np.concatenate((np.ones(values.size), np.full(len(added), _ADDED / len(added))))
-    n = values.size + _ADDED
-    mean = float(np.dot(weights, points)) / n
-    return float(np.dot(weights, (points - mean) ** 2)) / (n * (n - 1))
-
-
 def _smaller_class_interval(figure: float, bad: NDArray[np.bool_], level: float) -> Interval:
     """Clopper and Pearson (Biometrika 26 (1934) 404-413), as if `figure` were a rate in the smaller class."""
     n = min(int(bad.sum()), int((~bad).sum()))
@@ -299,12 +324,6 @@ def _smaller_class_interval(figure: float, bad: NDArray[np.bool_], level: float)
     low = float(special.betaincinv(events, n - events + 1, tail)) if events > 0 else 0.0
     high = float(special.betaincinv(events + 1, n - events, 1 - tail)) if events < n else 1.0
     return Interval(min(low, figure), max(high, figure), "Clopper-Pearson on the smaller class", level)
-
-
-def _logit_interval(figure: float, error: float, z: float) -> tuple[float, float]:
-    centre = float(special.logit(figure))
-    half = z * error / (figure * (1 - figure))
-    return float(special.expit(centre - half)), float(special.expit(centre + half))
 
 
 def _no_difference(level: float) -> Difference:

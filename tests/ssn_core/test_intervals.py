@@ -29,6 +29,7 @@ def unzip(rows):
 # Rates
 
 
+@settings(deadline=None)
 @given(counts, st.sampled_from([0.8, 0.95, 0.99]))
 def test_the_interval_of_a_rate_is_scipys_wilson(count, level):
     events, n = count
@@ -57,6 +58,7 @@ def test_no_event_and_only_events_give_ends_of_exactly_zero_and_one():
     assert intervals.rate_interval(0, 0) is None
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.sampled_from([0.9, 0.95, 0.99]))
 def test_the_largest_compatible_rate_is_the_exact_one_sided_bound(n, level):
     found = intervals.most_compatible_rate(n, level=level)
@@ -76,6 +78,7 @@ def test_the_images_that_a_claim_needs_are_those_of_the_tables():
     assert intervals.needed_without_event(0.01, level=0.99) == 459
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 0.999), st.sampled_from([0.9, 0.95, 0.99]))
 def test_so_many_images_carry_the_claim_and_one_fewer_do_not(rate, level):
     n = intervals.needed_without_event(rate, level=level)
@@ -83,6 +86,7 @@ def test_so_many_images_carry_the_claim_and_one_fewer_do_not(rate, level):
     assert n == 1 or intervals.most_compatible_rate(n - 1, level=level) > rate * (1 - 1e-9)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000))
 def test_a_claim_that_n_images_just_carry_needs_n_images(n):
     assert intervals.needed_without_event(intervals.most_compatible_rate(n)) == n
@@ -118,7 +122,7 @@ def test_without_the_correction_the_variance_is_delongs(monkeypatch):
     labels = np.repeat([0, 1], [40, 15])
     scores = np.round(rng.normal(size=55) + 1.2 * labels, 1)  # with ties
     other = np.round(scores + rng.normal(size=55), 1)
-    monkeypatch.setattr(intervals, "_ADDED", 0.0)
+    monkeypatch.setattr(intervals, "ADDED", 0.0)
 
     found = intervals.auroc_interval(labels, scores)
     auroc = i_auroc(labels, scores)
@@ -143,7 +147,7 @@ def test_with_many_images_the_correction_no_longer_matters(monkeypatch):
     labels = np.repeat([0, 1], [20000, 10000])
     scores = rng.normal(size=30000) + 1.5 * labels
     corrected = intervals.auroc_interval(labels, scores)
-    monkeypatch.setattr(intervals, "_ADDED", 0.0)
+    monkeypatch.setattr(intervals, "ADDED", 0.0)
     plain = intervals.auroc_interval(labels, scores)
     assert corrected.low == pytest.approx(plain.low, abs=2e-5)
     assert corrected.high == pytest.approx(plain.high, abs=2e-5)
@@ -436,3 +440,14 @@ def test_a_score_that_is_not_finite_is_named_in_either_model():
         for pair in (([0.0, math.nan], [0.0, 1.0]), ([0.0, 1.0], [0.0, math.nan])):
             with pytest.raises(SsnError, match="Score number 2 of 2 is not finite: nan"):
                 function([0, 1], *pair)
+
+
+def test_decisions_repeated_on_the_same_things_are_not_more_things():
+    found = intervals.repeated_rate_interval(6, 60, units=20)
+    expected = stats.binomtest(2, 20).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.method == "Wilson, each part counted once"
+    assert intervals.repeated_rate_interval(0, 0, units=0) is None
+    for units in (0, 61):
+        with pytest.raises(ValueError, match="cannot be on"):
+            intervals.repeated_rate_interval(6, 60, units=units)
