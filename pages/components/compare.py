@@ -22,6 +22,7 @@ from storage import comparison, images, projects, registry, thumbnails
 from storage.comparison import Comparison, Flip
 
 EDGE = 128  # px, of a flip's picture
+TILE_WIDTH = 364  # px; two fit beside each other in half of a wide screen
 SHOWN = 6  # flips of one kind with picture; Review goes through all of them
 WORKLIST = 200  # images that Review is sent at most
 GROUPS = {  # (label, what B makes of it) -> title
@@ -292,8 +293,9 @@ def _draw_group(project: projects.Project, compared: Comparison, group: Sequence
     st.caption(f"{title} ({len(group):,})")
     shown = group[:SHOWN]
     stored = {image.id: image for image in images.get_many(resources.database(), image_ids=[f.image_id for f in shown])}
+    tiles = st.container(horizontal=True, gap="small")  # as many in a row as there is room for
     for flip in shown:
-        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"flip-{flip.image_id}"):
+        with tiles.container(border=True, horizontal=True, vertical_alignment="center", width=TILE_WIDTH):
             if flip.image_id in stored:
                 _thumbnail(stored[flip.image_id])
             with st.container(gap="xxsmall"):

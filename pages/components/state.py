@@ -55,6 +55,11 @@ class Key(StrEnum):
     MODELS_VIEW = "ssn_models_view"
     COMPARE_FIRST = "ssn_compare_first"  # completed by a project's number, as the second
     COMPARE_SECOND = "ssn_compare_second"
+    # Agreement; completed by a project's or a study's number
+    STUDY = "ssn_study"
+    STUDY_NEW = "ssn_study_new"
+    STUDY_FORM = "ssn_study_form"
+    STUDY_BOARD = "ssn_study_board"
     # Review, Evaluate, Inspect; these are completed by a project, model or job number
     MODEL = "ssn_model"
     THRESHOLD_BOARD = "ssn_threshold_board"
@@ -67,6 +72,7 @@ class Key(StrEnum):
     REVIEW_STRIP = "ssn_review_strip"
     REVIEW_PICK = "ssn_review_pick"
     REVIEW_VIEWER = "ssn_review_viewer"
+    REVIEW_VERDICT = "ssn_review_verdict"
     INSPECT_JOB = "ssn_inspect_job"
     INSPECT_TABLE = "ssn_inspect_table"
     INSPECT_VIEWER = "ssn_inspect_viewer"
@@ -245,6 +251,27 @@ def targets() -> Targets:
     return st.session_state[Key.THRESHOLD_TARGETS]
 
 
+def study_key(project: int) -> str:
+    """The key of the selector of studies: a project's own."""
+    return f"{Key.STUDY}-{project}"
+
+
+def show_study(project: int, study: int) -> None:
+    """Choose a study (before its selector is drawn): the one just set up."""
+    st.session_state[study_key(project)] = study
+    set_new_study(project, False)
+
+
+def new_study(project: int) -> bool:
+    """Whether a study of this project is being set up."""
+    return bool(st.session_state.get(f"{Key.STUDY_NEW}-{project}"))
+
+
+def set_new_study(project: int, value: bool) -> None:
+    """Begin or give up setting up a study."""
+    st.session_state[f"{Key.STUDY_NEW}-{project}"] = value
+
+
 def inspect_job_key(project: int) -> str:
     """The key of the selector of inspections: a project's own."""
     return f"{Key.INSPECT_JOB}-{project}"
@@ -308,7 +335,8 @@ def forget_worklist() -> None:
 def open_review(project: int, active: int | None, model: int, entries: list[ReviewEntry], image: int) -> None:
     """Let Review open on one of these images, with this model; the list stays until a filter or an order is chosen."""
     st.session_state[model_key(project, active)] = model
-    st.session_state[Key.REVIEW_FILTER], st.session_state[Key.REVIEW_ORDER] = "all", "score_desc"
+    for key in (Key.REVIEW_FILTER, Key.REVIEW_ORDER):
+        st.session_state.pop(key, None)  # back to their first values, "all" and "score_desc"
     keep_worklist((model, "all", "score_desc"), entries)  # as long as SENT says
     set_review_image(model, image)
 
@@ -337,3 +365,8 @@ def take_review_pick(model: int) -> None:
 def review_viewer_key(model: int) -> str:
     """The key of the map viewer in Review: a model's own."""
     return f"{Key.REVIEW_VIEWER}-{model}"
+
+
+def review_verdict_key(model: int) -> str:
+    """The key of the buttons that say where the map looks: a model's own."""
+    return f"{Key.REVIEW_VERDICT}-{model}"

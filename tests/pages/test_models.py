@@ -288,7 +288,11 @@ def test_parts_that_go_to_a_person_have_their_own_column(
 def test_one_click_opens_review_at_the_image_with_the_group_as_its_list(
     db: Database, project: projects.Project, pair: tuple[registry.Model, registry.Model], letter: str
 ) -> None:
-    app = comparing(pair[0].id, pair[1].id)
+    app = open_page("review")
+    app.segmented_control(key=state.Key.REVIEW_FILTER).set_value("good").run()
+    app.selectbox(key=state.Key.REVIEW_ORDER).set_value("closest").run()
+    app.switch_page("views/models.py").run()
+    app.button(key=f"model-compare-{pair[1].id}").click().run()
     missed = images.ids(db, project_id=project.id)[6]
     app.button(key=f"flip-review-{letter}-{missed}").click().run()
     assert not app.exception, app.exception
@@ -296,6 +300,8 @@ def test_one_click_opens_review_at_the_image_with_the_group_as_its_list(
     assert "`part-6.png`" in said
     assert ("score 1.000" if letter == "a" else "score -1.200") in said
     assert "Chosen on the Models page" in said
+    assert app.segmented_control(key=state.Key.REVIEW_FILTER).value == "all"
+    assert app.selectbox(key=state.Key.REVIEW_ORDER).value == "score_desc"
     app.button(key="review-refresh").click().run()
     assert "Chosen on the Models page" not in texts(app)
 
