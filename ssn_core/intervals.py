@@ -1,8 +1,8 @@
 """How far a figure from n images can be trusted: intervals for rates, AUROC, AP and paired differences.
 
 Bad is the positive class; labels are 0 or False = good and 1 or True = bad, scores are finite and higher = more
-suspicious. Every interval is two-sided at `level`, and names its method. A figure that is not defined (a class is
-missing, nothing was counted) has no interval: None.
+suspicious. Every interval is two-sided at `level` (one-sided for an AUROC of 0 or 1), and names its method. A figure
+that is not defined (a class is missing, nothing was counted) has no interval: None.
 
 AUROC and AP have a correction for few images. The variance that is seen in n images knows nothing of the rare part that
 none of them shows, so where a model makes few mistakes the textbook intervals are too narrow: with 100 good and 30 bad
@@ -15,11 +15,11 @@ the 95 % intervals then held the truth in
 
     good and bad images   AUROC         AP
     100, 30               93 to 97 %    94 to 98 %
-    300, 100              93 to 95 %    93 to 97 %
+    300, 100              92 to 95 %    93 to 97 %
     1000, 30              91 to 97 %    93 to 97 %
     100, 10               95 to 97 %    92 to 98 %
 
-and in 91 to 97 % at 0.99, where a miss is nearly always a truth better than the upper end. The paired intervals of a
+and in 91 to 98 % at 0.99, where a miss is nearly always a truth better than the upper end. The paired intervals of a
 difference hold it in 93 to 97 % at 300 and 100 images. At 100 and 30 they are rather too wide for two models that
 hardly differ (up to 99 %), and too narrow (89 to 95 %) where the models differ in a few bad parts that look good to
 one of them.
