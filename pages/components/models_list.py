@@ -47,6 +47,9 @@ class Figures:
 def draw_list(project: projects.Project) -> None:
     """All models; archived ones folded away at the end."""
     db = resources.database()
+    if (notice := state.take_deletion_notice()) is not None:
+        words, failed = notice
+        st.toast(words, icon=":material/error:" if failed else ":material/delete:", duration="long")
     entries = lineage.entries(db, project_id=project.id)
     offered = [entry for entry in entries if entry.model.archived_at is None]
     archived = [entry for entry in entries if entry.model.archived_at is not None]
@@ -318,9 +321,8 @@ def _delete_dialog(entry: lineage.Entry) -> None:
         st.markdown(f"**{prose(model.name)}** cannot be deleted.")
         st.info(f"{entry.kept_by}.", icon=":material/lock:")
         return
-    known = registry.list_models(resources.database(), project_id=model.project_id, include_archived=True)
-    if model.id not in {one.id for one in known}:
-        st.rerun()  # it has just been deleted, here or in another tab: closes the dialog
+    if state.has_deletion_notice():  # the button below has done its work: close the dialog, let the page say it
+        st.rerun()
     with show_errors():
         lost = lineage.loss(resources.database(), model_id=model.id)
         st.markdown(f"**{prose(model.name)}** is deleted for ever, and with it:")
@@ -366,10 +368,10 @@ def _activate(model_id: int, name: str) -> None:
 def _delete(model_id: int, name: str) -> None:
     try:
         lineage.delete(resources.database(), model_id=model_id, inspector=state.inspector())
-    except SsnError as error:  # a message on the page would be gone with the dialog
-        st.toast(prose(error), icon=":material/error:", duration="long")
+    except SsnError as error:
+        state.set_deletion_notice(prose(error), failed=True)
     else:
-        st.toast(f"{prose(name)} is deleted.", icon=":material/delete:")
+        state.set_deletion_notice(f"{prose(name)} is deleted.", failed=False)
 
 
 def _archive(model_id: int, name: str) -> None:

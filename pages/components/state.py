@@ -53,6 +53,7 @@ class Key(StrEnum):
     TRAIN_REFUSAL = "ssn_train_refusal"
     # Models
     MODELS_VIEW = "ssn_models_view"
+    MODELS_NOTICE = "ssn_models_notice"
     COMPARE_FIRST = "ssn_compare_first"  # completed by a project's number, as the second
     COMPARE_SECOND = "ssn_compare_second"
     # Agreement; completed by a project's or a study's number
@@ -190,6 +191,21 @@ def models_view() -> str:
 def settle_models_view() -> None:
     """Give the switch on the Models page its first value."""
     st.session_state.setdefault(Key.MODELS_VIEW, "list")
+
+
+def set_deletion_notice(words: str, *, failed: bool) -> None:
+    """Keep how a deletion ended until its dialog is closed and the page can say it."""
+    st.session_state[Key.MODELS_NOTICE] = (words, failed)
+
+
+def has_deletion_notice() -> bool:
+    """Whether a deletion has ended that the page has not spoken of yet."""
+    return Key.MODELS_NOTICE in st.session_state
+
+
+def take_deletion_notice() -> tuple[str, bool] | None:
+    """How the last deletion ended, and whether it failed; once."""
+    return st.session_state.pop(Key.MODELS_NOTICE, None)
 
 
 def comparison_keys(project: int) -> tuple[str, str]:

@@ -193,7 +193,19 @@ def test_deleting_names_what_is_lost_and_asks_first(
     app.button(key="model-delete-confirm").click().run()
     assert not app.exception, app.exception
     assert [model.name for model in registry.list_models(db, project_id=project.id)] == ["Beta"]
+    assert [toast.value for toast in app.toast] == ["Alpha is deleted."]
     assert not (db.data_dir / pair[0].folder).exists()
+
+
+def test_a_report_written_while_the_question_was_open_keeps_the_model(
+    db: Database, project: projects.Project, pair: tuple[registry.Model, registry.Model]
+) -> None:
+    app = menu(open_page("models"), pair[0], models_list.DELETE)
+    with db.write() as session:
+        session.add(ReportRow(model_id=pair[0].id, sha256="0" * 64, path="r.html", inspector="Ada"))
+    app.button(key="model-delete-confirm").click().run()
+    assert "A report rests on it" in app.toast[0].value
+    assert len(registry.list_models(db, project_id=project.id)) == 2
 
 
 def test_a_model_with_a_report_is_kept(db: Database, pair: tuple[registry.Model, registry.Model]) -> None:
