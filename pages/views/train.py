@@ -38,8 +38,8 @@ with right:
     with show_errors():
         draw_run(runs)
 
-models = registry.list_models(db, project_id=project.id)
-if models:
+models = registry.list_models(db, project_id=project.id, include_archived=True)
+if offered := [model for model in models if model.archived_at is None]:
     st.subheader("Models", anchor=False)
-    draw_models(project, models)
-draw_past(runs, models)
+    draw_models(project, offered)
+draw_past(runs, models)  # the figures of a run stay when its model is archived

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_seed import HOSTILE, open_page, project_with_images, texts
+from page_seed import HOSTILE, add_model, open_page, project_with_images, set_job, texts
 from streamlit.testing.v1 import AppTest
 
 from pages.components import compare, models_list, state
 from pages.components.compare_charts import Curve, roc_pair
 from pages.components.text import prose
 from ssn_core.intervals import Difference, Interval
-from storage import comparison, images, labels, lineage, predictions, projects, registry, thresholds
+from storage import comparison, images, jobs, labels, lineage, predictions, projects, registry, thresholds
 from storage.db import Database
 from storage.snapshots import Changes, LabelChange, SettingChange
 from storage.tables import ReportRow
@@ -172,6 +172,17 @@ def test_an_archived_model_is_folded_away_offered_nowhere_and_brought_back(
     app.button(key=f"model-back-{pair[0].id}").click().run()
     assert len(registry.list_models(db, project_id=project.id)) == 2
     assert not app.expander
+
+
+def test_the_figures_of_a_training_run_stay_when_its_model_is_archived(db: Database, project: projects.Project) -> None:
+    job_id = jobs.submit(db, kind="train", project_id=project.id, payload={"recipe": "cam", "name": "Old"})
+    set_job(db, job_id, status="succeeded")
+    old = add_model(db, project.id, [], name="Old", job_id=job_id)
+    add_model(db, project.id, [], name="New")
+    lineage.archive(db, model_id=old.id)
+    app = open_page("train")
+    assert app.dataframe[0].value["Held-out I-AUROC"].tolist() == ["0.900"]
+    assert "**Old**" not in texts(app)
 
 
 def test_the_active_model_offers_neither_archiving_nor_deletion(pair: tuple[registry.Model, registry.Model]) -> None:

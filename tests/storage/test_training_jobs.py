@@ -135,6 +135,8 @@ def test_the_taps_are_cached_between_trainings(filled: Database, project: int, m
     before = {path: path.stat().st_mtime_ns for path in cached}
     assert do(filled, "train", project, payload(name="second", seed=1)).status == "succeeded"
     assert {path: path.stat().st_mtime_ns for path in cached} == before
+    second, first = registry.list_models(filled, project_id=project)
+    assert (first.parent_id, second.parent_id) == (None, first.id)  # the one that was active meanwhile
 
 
 def test_too_few_labels_fail_with_how_many_are_missing(filled: Database, project: int) -> None:
