@@ -76,7 +76,7 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
     targets = state.targets()
     st.caption(
         f"On {held_out.n_good:,} good and {held_out.n_bad:,} bad images that the model never saw · "
-        f"{ORIGIN_TITLES[held_out.kind]} · labels of now"
+        f"{ORIGIN_TITLES[held_out.kind]} · labels as they are now"
     )
     threshold_board(
         model.id,

@@ -113,8 +113,7 @@ def _ask(rule: str, words: str, answer: Callable[[], float | tuple[float, float]
     try:
         found = answer()
     except SsnError as error:
-        expected = f": needs {error.expected}" if error.expected else ""
-        return Suggestion(rule, words, None, reason=f"{error.what}{expected}")
+        return Suggestion(rule, words, None, reason=error.what)
     if isinstance(found, tuple):
         low, high = found
         return Suggestion(rule, words, high, low if low < high else None)  # equal: one threshold keeps both rates

@@ -13,6 +13,7 @@ from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect
 
 from ssn_core import intervals, metrics, thresholds
 from storage import images, labels, predictions, registry
+from storage import thresholds as saved_thresholds
 from storage.db import connect
 from storage.settings import Settings
 
@@ -332,3 +333,23 @@ def test_what_was_not_saved_is_still_there_after_a_look_at_another_page(page: Pa
     expect(slider(page, "scores")).to_be_visible(timeout=15_000)
     assert at(page) == moved
     expect(page.get_by_role("button", name="Save", exact=True)).to_be_enabled()
+
+
+def test_what_somebody_else_saves_pulls_no_threshold_that_was_moved_here(
+    app_server: AppServer, page: Page, model_id: int
+) -> None:
+    db = connect(Settings(data_dir=app_server.data_dir, database_url="", weights_dir=None))
+    slider(page, "scores").focus()
+    page.keyboard.press("PageUp")
+    saved_thresholds.save(db, model_id=model_id, threshold=2.0, how="By hand", inspector="Bob")
+    page.keyboard.press("PageUp")
+    moved = at(page)
+    expect(page.get_by_text("Saved: 2.000")).to_be_visible(timeout=15_000)
+    assert at(page) == moved
+    page.get_by_role("button", name="Back", exact=True).click()
+    assert at(page) == 2.0
+    saved_thresholds.save(db, model_id=model_id, threshold=3.0, how="By hand", inspector="Bob")
+    page.get_by_label("Largest escape rate, %").fill("7")
+    page.keyboard.press("Tab")
+    expect(slider(page, "scores")).to_have_attribute("aria-valuenow", "3", timeout=15_000)
+    db.engine.dispose()

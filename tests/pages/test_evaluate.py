@@ -218,7 +218,7 @@ def test_an_earlier_version_can_be_restored(db: Database) -> None:
     app.button(key=f"evaluate-restore-{first.id}").click().run()
     newest = thresholds.history(db, model_id=model.id)[0]
     assert (newest.threshold, newest.threshold_low, newest.inspector) == (1.0, -1.0, "Ada")
-    assert _board(app)["saved"] == {"version": newest.id, "high": 1.0, "low": -1.0}
+    assert _board(app)["saved"] == {"version": newest.id, "high": 1.0, "low": -1.0, "mine": True}
     assert HOSTILE not in texts(app)  # each of its signs is escaped
 
 

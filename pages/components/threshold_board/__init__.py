@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import streamlit as st
@@ -91,7 +91,8 @@ def threshold_board(
     Args:
         labels: (N,) 0 good, 1 bad; N > 0.
         scores: (N,) finite logits.
-        saved: the version in force; the board starts there, and goes there when another one comes into force.
+        saved: the version in force; the board starts there. It goes to another one that this inspector restores, and
+            to one of somebody else unless the threshold was moved here and not saved yet.
         areas: "auroc" and "ap"; None: n/a.
         chosen_on: on which scores the suggestions were chosen, in words.
     """
@@ -108,7 +109,12 @@ def threshold_board(
         "suggestions": [asdict(suggestion) for suggestion in suggestions],
         "chosen_on": chosen_on,
         "targets": targets.as_data(),
-        "saved": {"version": saved.id, "high": saved.threshold, "low": saved.threshold_low},
+        "saved": {
+            "version": saved.id,
+            "high": saved.threshold,
+            "low": saved.threshold_low,
+            "mine": bool(saved.inspector) and saved.inspector == state.inspector(),
+        },
         "inspector": bool(state.inspector()),
     }
     data["stamp"] = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
@@ -140,5 +146,5 @@ def _packed(scores: NDArray[np.float64]) -> str:
     return base64.b64encode(scores.astype("<f8").tobytes()).decode("ascii")
 
 
-def _finite(value: object) -> bool:
+def _finite(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -28,6 +28,11 @@ function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** As many of the words as there is room for. */
+function fitting(start, words, room) {
+  return words.reduce((text, word) => (text.length + word.length < room ? `${text} ${word}` : text), start);
+}
+
 class Board {
   constructor() {
     this.two = false;
@@ -82,13 +87,10 @@ class Board {
     const pad = 0.02 * (to - from) || 0.5;
     this.domain = [from - pad, to + pad];
     this.corners = this.corners.map((corner) => ({ ...corner, threshold: this.inside(corner.threshold) }));
-    // Another version came into force: show it, unless it is what was saved here, while the threshold went on moving.
-    const version = JSON.stringify([saved.version, saved.high, saved.low]);
-    const own = JSON.stringify([saved.high, saved.low]) === this.sent;
-    if (this.version !== version && !(own && this.version) && !this.dragging) this.put(saved.high, saved.low, null);
-    if (this.version !== version) this.sent = null;
-    const retell = this.version !== undefined && this.version !== version;
-    this.version = version;
+    const retell = this.saved && this.saved.version !== saved.version;
+    if (!this.saved || (retell && this.follows(saved))) this.put(saved.high, saved.low, null);
+    if (retell) this.sent = null;
+    this.saved = saved;
     [this.high, this.low] = [this.inside(this.high), this.inside(this.low)];
     for (const name of TARGETS) {
       const input = this.targets[name];
@@ -98,6 +100,13 @@ class Board {
     this.node.classList.remove("waiting");
     this.drawn = "";
     if (retell && !this.isSaved() && !this.dragging) this.tell();
+  }
+
+  /** Whether to show a version that came into force: one restored here, or any while nothing was moved here. */
+  follows(saved) {
+    if (this.dragging) return false;
+    if (this.sent === JSON.stringify([saved.high, saved.low])) return false; // saved here; it may have moved on since
+    return saved.mine || (this.saved.high === this.high && (this.saved.low ?? null) === (this.two ? this.low : null));
   }
 
   // ---- what the inspector does --------------------------------------------------------------------------------
@@ -191,7 +200,14 @@ class Board {
   }
 
   askTargets() {
-    const typed = Object.fromEntries(TARGETS.map((name) => [name, this.targets[name].value === "" ? null : Number(this.targets[name].value)]));
+    const typed = {};
+    for (const name of TARGETS) {
+      const { value, max } = this.targets[name];
+      const usable = value !== "" && Number.isFinite(Number(value));
+      typed[name] = usable ? Math.min(Number(max || 1e9), Math.max(0, Number(value))) : name === "bad_share" ? null : this.data.targets[name];
+      this.targets[name].value = typed[name] ?? "";
+    }
+    if (TARGETS.every((name) => typed[name] === this.data.targets[name])) return;
     const text = TARGETS.map((name) => typed[name] ?? "").join("_");
     document.cookie = `ssn_targets=${encodeURIComponent(text)}; Path=/; SameSite=Lax; Max-Age=${COOKIE_SECONDS}`;
     this.node.classList.add("waiting");
@@ -332,7 +348,7 @@ class Board {
       const area = data.areas[name];
       say(p[`${name}Value`], area ? area.value.toFixed(3) : "n/a");
       say(p[`${name}Under`], area?.low == null ? nothing : `95 %: ${area.low.toFixed(3)}–${area.high.toFixed(3)}`);
-      say(p[`${name}Range`], area?.method.split(",")[0].replace("stratified ", "") ?? "");
+      say(p[`${name}Range`], area?.method.split(/,| on /)[0].replace("stratified ", "") ?? "");
       p[`${name}Range`].title = area?.method ?? "";
     }
     say(p.chosenOn, data.chosen_on);
@@ -369,7 +385,8 @@ class Board {
     for (const [name, events, n, done] of [["escape", counts.escapes, counts.nBad, "bad passed"], ["overkill", counts.overkill, counts.nGood, "good rejected"]]) {
       const interval = wilson(events, n, data.z);
       say(p[`${name}Value`], percent(rates[name]));
-      say(p[`${name}Under`], n ? `${whole(events)} of ${whole(n)} ${two ? done.split(" ")[0] : done}` : `no ${done.split(" ")[0]} image`);
+      say(p[`${name}Under`], n ? fitting(`${whole(events)} of ${whole(n)}`, done.split(" "), two ? 17 : 26) : `no ${done.split(" ")[0]} image`);
+      p[name].classList.toggle("nothing", !n);
       const none = name === "escape" && events === 0 && n;
       say(p[`${name}Range`], none ? `95 %: at most ${percent(data.claims.most)}` : interval ? `95 %: ${range(interval)}` : "");
     }

@@ -127,7 +127,9 @@ class HistogramChart extends Chart {
         bar.append(svg("title", {}, `${whole(count)} ${name} from ${signed(bars.edges[i])} to ${signed(bars.edges[i + 1])}`));
         parts.push(bar);
       });
-      parts.push(this.text(this.left + this.plotW - 4, base - row + 14, `${name === "good" ? "Good" : "Bad"} ${whole(total)}`, { class: `class ${name}`, "text-anchor": "end" }));
+      // On the side where this class usually has few.
+      const [at, anchor] = name === "good" ? [this.left + this.plotW - 5, "end"] : [this.left + 5, "start"];
+      parts.push(this.text(at, base - row + 15, `${name === "good" ? "Good" : "Bad"} ${whole(total)}`, { class: `class ${name}`, "text-anchor": anchor }));
     }
     const foot = this.top + this.plotH;
     for (const tick of ticks(...domain, Math.max(3, Math.round(width / 80)))) parts.push(this.text(this.x(tick), foot + 15, String(tick).replace("-", "−"), { "text-anchor": "middle" }));
