@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssn_core.agreement import Kappa, Share
 from ssn_core.intervals import Difference, most_compatible_rate
 from ssn_core.report.facts import Agreement, Facts, Parent, Rater, Trained
 from ssn_core.report.html import Content, Html, join, pairs, table, tag
@@ -12,12 +13,15 @@ from ssn_core.report.words import (
     missing,
     number,
     percent,
+    plain_number,
+    range_of_rate,
     rate,
     signed,
 )
 from ssn_core.thresholds import Outcome
 
 _FEW_BAD = 30
+_STANDINGS = {"meets": ("limit met", "right"), "fails": ("limit not met", "wrong"), "open": ("open", None)}
 
 
 def agreement(facts: Facts) -> Html:
@@ -27,43 +31,95 @@ def agreement(facts: Facts) -> Html:
                    "other, and with themselves, was not measured.", class_="none")  # fmt: skip
     return join(
         tag("p", "Parts were judged blind, in random order and several times (attribute agreement analysis). The "
-            "reference is the label that a part had when the study began. Intervals are Wilson's, 95\N{NO-BREAK SPACE}%."),
+            "reference is the label that a part had when the study began. Below each figure its 95\N{NO-BREAK SPACE}% "
+            "interval, in which several looks at a part count as one, and whether the limit set before the study is "
+            "met: \"open\" means that there are too few parts to tell."),
         (_study(one) for one in facts.studies),
     )  # fmt: skip
 
 
 def _study(one: Agreement) -> Html:
-    limits = ", ".join(f"{what} {percent(value)}" for what, value in one.limits)
+    effectiveness, miss, false_alarm = (percent(limit) for limit in one.limits)
+    heading = tag("h3", "Study: ", one.name)
+    facts = (
+        f"{count(one.n_parts, 'part')}, {number(one.n_borderline)} of them borderline by score; "
+        f"{count(one.trials, 'trial')}. Only complete trials count."
+    )
+    if one.left_out:
+        facts += f" {count(one.left_out, 'inspector')} completed none."
+    if not one.raters:
+        return join(heading, tag("p", facts), tag("p", missing("nobody completed a trial"), class_="none"))
     return join(
-        tag("h3", "Study: ", one.name),
-        tag("p", f"{count(one.n_parts, 'part')}, {number(one.n_borderline)} of them borderline by score, "
-            f"{count(one.trials, 'trial')}. Limits set before: {limits}."),
+        heading,
+        tag("p", facts),
         table(
-            ["Rater", "same verdict in every trial", "right in every trial (effectiveness)", "bad called good (miss rate)",
-             "good called bad (false-alarm rate)", "kappa against the reference", "limits"],
+            [
+                "Rater",
+                ["Effectiveness", tag("br"), tag("small", f"right in every trial, at least {effectiveness}")],
+                ["Miss rate", tag("br"), tag("small", f"bad called good, at most {miss}")],
+                ["False-alarm rate", tag("br"), tag("small", f"good called bad, at most {false_alarm}")],
+                ["Agrees with oneself", tag("br"), tag("small", "same in every trial")],
+                ["Kappa", tag("br"), tag("small", "with the reference")],
+            ],
             (_rater(rater) for rater in one.raters),
-            class_="small",
         ),
-        tag("p", one.between),
-    )  # fmt: skip
+        tag("p", _between(one)),
+    )
 
 
 def _rater(one: Rater) -> list[Content]:
-    reached = {True: "kept", False: tag("strong", "not kept", class_="wrong"), None: "–"}
+    figures = one.figures
+    effective, missed, false_alarm = one.standings
     return [
-        [one.name, " (the model)" if one.is_model else None],
-        "– (one trial)" if one.repeated is None else _two_lines(one.repeated, "no part was judged twice"),
-        _two_lines(one.effective, "no part"),
-        _two_lines(one.missed, "no bad part"),
-        _two_lines(one.false_alarms, "no good part"),
-        one.kappa,
-        reached[one.reached],
+        [figures.name, tag("br"), tag("small", "the model" if one.is_model else count(figures.n_trials, "trial"))],
+        _share(figures.versus_reference, effective, "no part"),
+        _share(figures.miss, missed, "no bad part"),
+        _share(figures.false_alarm, false_alarm, "no good part"),
+        _share(figures.within, None, "the model has one verdict" if one.is_model else "one trial"),
+        _kappa(figures.reference_kappa),
     ]
 
 
-def _two_lines(counted: tuple[int, int], nothing: str) -> Content:
-    shown, interval = rate(*counted, nothing=nothing)
-    return [shown, tag("br"), tag("small", interval)]
+def _share(share: Share | None, standing: str | None, nothing: str) -> Content:
+    if share is None or share.rate is None or share.interval is None:
+        return missing(nothing)
+    words, class_ = _STANDINGS.get(standing or "", ("", None))
+    return [
+        f"{percent(share.rate)} ({number(share.count)} of {number(share.of)})",
+        tag("br"),
+        tag("small", range_of_rate(share.interval)),
+        [tag("br"), tag("small", words, class_=class_)] if words else None,
+    ]
+
+
+def _kappa(kappa: Kappa | None) -> Content:
+    if kappa is None or kappa.value is None:
+        return missing("no reference" if kappa is None or kappa.reason is None else _lower(kappa.reason))
+    interval = missing(_lower(kappa.reason or "no interval"))
+    if kappa.interval is not None:
+        interval = f"{plain_number(kappa.interval.low)} to {plain_number(kappa.interval.high)}"
+    return [plain_number(kappa.value), tag("br"), tag("small", interval)]
+
+
+def _between(one: Agreement) -> Html:
+    share = one.between
+    if share is None or share.rate is None or share.interval is None:
+        return join("Between inspectors: ", missing("it takes two inspectors with a complete trial each"), ".")
+    words = join(
+        f"Between inspectors: all say the same in all trials on {number(share.count)} of {count(share.of, 'part')} "
+        f"({percent(share.rate)}, interval {range_of_rate(share.interval)})"
+    )
+    kappa = one.between_kappa
+    if kappa is None or kappa.value is None:
+        return join(words, ".")
+    if kappa.interval is None:
+        return join(words, f"; Fleiss\N{RIGHT SINGLE QUOTATION MARK} kappa {plain_number(kappa.value)}.")
+    ends = f"{plain_number(kappa.interval.low)} to {plain_number(kappa.interval.high)}"
+    return join(words, f"; Fleiss\N{RIGHT SINGLE QUOTATION MARK} kappa {plain_number(kappa.value)} ({ends}).")
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def parent(facts: Facts) -> Html:
@@ -78,9 +134,7 @@ def parent(facts: Facts) -> Html:
         if found.changes
         else tag("p", "The same labels and the same settings.", class_="none"),
     )
-    intro = tag(
-        "p", "The parent is the model that was active when this one was trained: ", tag("strong", found.name), "."
-    )
+    intro = tag("p", "The model that was active when this one was trained: ", tag("strong", found.name), ".")
     if found.reason is not None:
         return join(intro, tag("p", missing(found.reason), class_="none"), changes)
     return join(
@@ -140,9 +194,9 @@ def _rates(name: str, before: Outcome, after: Outcome) -> list[Content]:
 def limits(facts: Facts, measured: Measured) -> Html:
     """What the figures do not say."""
     return join(
-        tag("p", "The figures of this report say how the model did on the images described above. They do not say more:"),
-        tag("ul", (tag("li", tag("strong", what), " ", why) for what, why in _limits(facts, measured)), class_="limits"),
-    )  # fmt: skip
+        tag("p", "The figures of this report say how the model did on the images described above, and no more:"),
+        tag("ul", (tag("li", tag("strong", what), " ", why) for what, why in _limits(facts, measured))),
+    )
 
 
 def _limits(facts: Facts, measured: Measured) -> list[tuple[str, str]]:
@@ -155,7 +209,7 @@ def _limits(facts: Facts, measured: Measured) -> list[tuple[str, str]]:
             (
                 "The scores are out-of-fold.",
                 "They come from networks trained like this model, each on a part of the labels; the model itself was "
-                "trained on all of them and has been measured on none. It is usually as good or a little better.",
+                "trained on all of them and has been measured on none. With more to learn from it is usually no worse.",
             )
         )
         found.append(
@@ -167,9 +221,7 @@ def _limits(facts: Facts, measured: Measured) -> list[tuple[str, str]]:
         )
     most = most_compatible_rate(n_bad)
     if most is not None:
-        few = (
-            "There are few bad images." if n_bad < _FEW_BAD else "The number of bad images limits what can be claimed."
-        )
+        few = "There are few bad images." if n_bad < _FEW_BAD else "The number of bad images sets a limit."
         found.append(
             (
                 few,

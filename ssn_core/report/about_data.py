@@ -131,22 +131,25 @@ def split(facts: Facts) -> Html:
     roles = [*_portions(found.roles, _ROLES)]
     if found.without_score:
         roles.append(["Without a score of this model", "", "", "", "", number(found.without_score)])
+    parts = "Every group belongs to one of these parts for ever."
+    if facts.held_out != "test":
+        parts += " They are used once there are enough labels in each."
     return join(
         tag("p", how),
         tag("h3", "What the images were to this model"),
-        table(_HEAD, roles) if roles else tag("p", "The model has scored no image.", class_="none"),
+        _counts(roles, "The model has scored no image."),
         tag("h3", "Parts of the project's data"),
-        tag(
-            "p",
-            "Every group belongs to one of these parts for ever. They are used once there are enough labels in each."
-            if facts.held_out != "test"
-            else "Every group belongs to one of these parts for ever.",
-        ),
-        table(_HEAD, _portions(found.parts, _PARTS)) if found.parts else tag("p", "There is no image.", class_="none"),
+        tag("p", parts),
+        _counts(_portions(found.parts, _PARTS), "There is no image."),
     )
 
 
 _HEAD = ("", "good", "bad", "other", "groups", "images")
+
+
+def _counts(rows: Iterable[Iterable[Content]], nothing: str) -> Html:
+    found = list(rows)
+    return table(_HEAD, found, class_="counts") if found else tag("p", nothing, class_="none")
 
 
 def _portions(portions: Iterable[Portion], words: dict[str, str]) -> Iterable[list[Content]]:
@@ -170,7 +173,7 @@ def method(facts: Facts) -> Html:
     hashed = None if isinstance(trained, str) else trained.weights_sha256
     size = settings.get("image_size")
     rows: list[tuple[Content, Content]] = [
-        ("Recipe", f"{facts.recipe}: {facts.recipe_title}" if facts.recipe_title else facts.recipe),
+        ("Recipe", _recipe(facts)),
         ("Backbone", facts.backbone),
         ("Weights of the backbone", _WEIGHTS.get(facts.weights or "", facts.weights or missing("not recorded"))),
         ("SHA-256 of these weights", _hash(hashed, "the model's folder does not say")),
@@ -186,17 +189,22 @@ def method(facts: Facts) -> Html:
     return join(
         tag(
             "p",
-            "The model learns from verdicts on whole images (weak supervision); it never sees a mask. A frozen network, "
-            "the backbone, turns each image into features. A small trained head on top of it gives every place of the "
-            "image a value, the map: the higher, the more it speaks for a defect. The score of the image (a logit) is "
+            "The model learns from verdicts on whole images (weak supervision); it never sees a mask. A frozen "
+            "network, the backbone, turns each image into features. A small trained head on top of it gives every "
+            "place of the image a value, the map: the higher, the more it speaks for a defect. The score (a logit) is "
             f"{score}, plus a constant, so the map is the evidence itself and not an explanation made up afterwards. "
             "A score at or above the threshold means bad.",
         ),
-        tag("p", facts.recipe_description) if facts.recipe_description else None,
         pairs(rows),
         tag("h3", "All other settings"),
         pairs(others) if others else tag("p", missing("the settings were not recorded"), class_="none"),
     )
+
+
+def _recipe(facts: Facts) -> Content:
+    if not facts.recipe_title:
+        return facts.recipe
+    return [f"{facts.recipe}: {facts.recipe_title}", tag("br"), tag("small", facts.recipe_description)]
 
 
 def _hash(value: str | None, reason: str) -> Content:

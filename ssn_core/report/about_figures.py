@@ -30,7 +30,8 @@ def figures(facts: Facts, measured: Measured) -> Html:
     return join(
         tag("p", "All figures rest on ", tag("strong", basis(facts, measured)), ", with their labels of today. "
             "Bad is the positive class. Each interval holds the true value with 95\N{NO-BREAK SPACE}% confidence."),
-        table(["Figure", "value", "95\N{NO-BREAK SPACE}% interval", "method"], _figure_rows(measured, facts)),
+        table(["Figure", "value", "95\N{NO-BREAK SPACE}% interval", "method"], _figure_rows(measured, facts),
+              class_="figures"),
         tag("h3", "Verdicts at the thresholds in force"),
         _confusion(facts, measured),
         _proves(measured),
@@ -91,6 +92,8 @@ def _cell(events: int, n: int, words: str, nothing: str) -> Content:
         return missing(nothing)
     shown, interval = rate(events, n, nothing=nothing)
     wrong = words in ("escapes", "overkill") and events > 0
+    if words == "escapes" and events == 1:
+        words = "escape"
     return [
         tag("strong", number(events), " ", words, class_="wrong" if wrong else None),
         tag("br"),

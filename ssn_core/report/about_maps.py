@@ -8,7 +8,7 @@ from ssn_core.rendering import colour_table
 from ssn_core.report import drawing
 from ssn_core.report.facts import Facts, Gallery, Localisation, Shown
 from ssn_core.report.html import Content, Html, join, shortened, table, tag
-from ssn_core.report.words import count, figure, missing, number, rate
+from ssn_core.report.words import count, figure, missing, number, plain_number, rate
 
 _VERDICTS = {
     ("bad", "good"): ("escape: passed", "wrong"),
@@ -49,6 +49,7 @@ def _pixel_figures(found: Localisation) -> Html:
         table(
             ["Figure", "value"],
             ([name, missing("not defined") if value is None else figure(value)] for name, value in values),
+            class_="figures",
         ),
     )
 
@@ -62,6 +63,7 @@ def _hit_rate(found: Localisation) -> Html:
         table(
             ["Figure", "value", "95\N{NO-BREAK SPACE}% interval", "method"],
             [["Localisation hit rate: the map points at the defect", shown, interval, "Wilson"]],
+            class_="figures",
         ),
         tag(
             "p",
@@ -80,13 +82,15 @@ def galleries(facts: Facts) -> Html:
         "All maps have the model's one fixed colour scale: ",
         tag(
             "span",
-            f"{low:.2f} ".replace("-", "\N{MINUS SIGN}"),
+            plain_number(low) + " ",
             drawing.scale(colour_table()),
-            f" {high:.2f}",
+            " " + plain_number(high),
             class_="scale",
         ),
         " (units of the map; at or below the lower end nothing is coloured, and 95 of 100 good parts stayed below it "
-        "when it was set). Left the photo, with a white outline where there is a mask; right the photo with the map.",
+        "when it was set). Left the photo, with a white line around the defect where there is a mask; right the photo "
+        "with the map.",
+        class_="legend",
     )
     return join(legend, (_gallery(one) for one in facts.galleries))
 
@@ -95,7 +99,7 @@ def _gallery(gallery: Gallery) -> Html:
     heading = tag("h3", gallery.title)
     if not gallery.shown:
         return join(heading, tag("p", gallery.sentence, class_="none"))
-    wide = any(one.jpeg is not None and one.width / 2 > _WIDE * one.height for one in gallery.shown)
+    wide = any(one.picture is not None and one.picture.width / 2 > _WIDE * one.picture.height for one in gallery.shown)
     return tag(
         "div",
         heading,
@@ -108,14 +112,14 @@ def _gallery(gallery: Gallery) -> Html:
 def _picture(one: Shown) -> Html:
     words, class_ = _VERDICTS.get((one.label, one.verdict), _TO_A_PERSON)
     picture: Content
-    if one.jpeg is None:
+    if one.picture is None:
         picture = tag("p", missing(one.reason), class_="none")
     else:
         picture = tag(
             "img",
-            src="data:image/jpeg;base64," + base64.b64encode(one.jpeg).decode("ascii"),
-            width=one.width,
-            height=one.height,
+            src="data:image/jpeg;base64," + base64.b64encode(one.picture.jpeg).decode("ascii"),
+            width=one.picture.width,
+            height=one.picture.height,
             alt=f"{shortened(one.name)}: photo and map",
         )
     return tag(
@@ -124,9 +128,10 @@ def _picture(one: Shown) -> Html:
         tag(
             "figcaption",
             tag("strong", words, class_=class_),
-            f", score {one.score:.2f}".replace("-", "\N{MINUS SIGN}"),
+            tag("br"),
+            f"score {plain_number(one.score)}",
             tag("br"),
             tag("span", shortened(one.name), class_="file"),
-            tag("span", f" ({one.reason})") if one.reason and one.jpeg is not None else None,
+            tag("span", f" ({one.reason})") if one.reason and one.picture is not None else None,
         ),
     )

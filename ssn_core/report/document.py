@@ -54,7 +54,6 @@ def without_dates(report: bytes) -> bytes:
 
 
 def _cover(facts: Facts, measured: Measured) -> Html:
-    state = "the active model" if facts.is_active else "archived" if facts.is_archived else "not the active model"
     limits = (
         f"threshold {threshold(facts.threshold)}"
         if facts.threshold_low is None
@@ -64,11 +63,9 @@ def _cover(facts: Facts, measured: Measured) -> Html:
         "header",
         tag("p", "SSN Inspector · report on a model", class_="kicker"),
         tag("h1", facts.model),
-        tag("p", "Project: ", tag("strong", facts.project), f" · recipe {facts.recipe} · {facts.backbone} · {state}"),
+        tag("p", "Project: ", tag("strong", facts.project), f" · recipe {facts.recipe} · {facts.backbone}"),
         tag("div", _tiles(facts, measured), class_="tiles"),
-        tag(
-            "p", f"On {basis(facts, measured)}; {limits}. In brackets: 95\N{NO-BREAK SPACE}% intervals.", class_="note"
-        ),
+        tag("p", f"On {basis(facts, measured)}; {limits}. Brackets: 95\N{NO-BREAK SPACE}% intervals.", class_="note"),
         Html(_BEGIN + _END),
     )
 
@@ -150,12 +147,11 @@ def _signatures() -> Html:
 def _block(dates: Sequence[Dated], fingerprint: str) -> Html:
     """The only place with dates, and with what depends on who writes the report and when."""
     rows = [tag("tr", tag("th", one.what, scope="row"), tag("td", one.when)) for one in dates]
-    mark = tag(
-        "tr", tag("th", "Fingerprint of all else in this file", scope="row"), tag("td", tag("code", fingerprint))
-    )
+    mark = tag("code", fingerprint)
+    rows.append(tag("tr", tag("th", "Fingerprint of all else in this file", scope="row"), tag("td", mark)))
     return join(
         Html(_BEGIN + "\n"),
-        tag("section", tag("h2", "Dates"), tag("table", tag("tbody", rows, mark), class_="pairs"), class_="dates"),
+        tag("section", tag("h2", "Dates"), tag("table", tag("tbody", rows), class_="pairs"), class_="dates"),
         Html(_END),
     )
 

@@ -81,7 +81,7 @@ def histogram(labels: NDArray[np.int8], scores: Floats, *, threshold: float, thr
         counts = np.histogram(scores[labels == bad], bins=edges)[0]
         foot = _TOP + 12 + _PANEL + number * (_PANEL + _GAP)
         parts += _bars(counts, foot, colour)
-        parts.append(_label(_LEFT + 3, foot - _PANEL - 4, f"{name} parts: {int(counts.sum()):,}", fill=colour))
+        parts.append(_label(_LEFT + 3, foot - _PANEL - 4, f"{name} parts: {int(counts.sum()):,}", class_=name))
         most = int(counts.max())
         if most:
             parts.append(_label(_LEFT - 5, foot - _PANEL + 8, f"{most:,}", anchor="end"))
@@ -139,7 +139,7 @@ def _square(x: Floats, y: Floats, marks: Sequence[Mark], *, title: str, across: 
         parts.append(_line(_LEFT + _SIDE * tick, _TOP, _LEFT + _SIDE * tick, bottom, "grid"))
         parts.append(_line(_LEFT, bottom - _SIDE * tick, right, bottom - _SIDE * tick, "grid"))
         parts.append(_label(_LEFT + _SIDE * tick, bottom + 14, f"{tick:.1f}", anchor="middle"))
-        parts.append(_label(_LEFT - 5, bottom - _SIDE * tick + 3.5, f"{tick:.1f}", anchor="end"))
+        parts.append(_label(_LEFT - 7, bottom - _SIDE * tick + 3.5, f"{tick:.1f}", anchor="end"))
     if diagonal:
         parts.append(_line(_LEFT, bottom, right, _TOP, "chance"))
     points = thinned(_LEFT + _SIDE * x, bottom - _SIDE * y)
@@ -203,9 +203,17 @@ def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
 
 
 def _label(
-    x: float, y: float, words: str, *, anchor: str | None = None, fill: str | None = None, transform: str | None = None
+    x: float,
+    y: float,
+    words: str,
+    *,
+    anchor: str | None = None,
+    class_: str | None = None,
+    transform: str | None = None,
 ) -> Html:
-    return tag("text", words, x=_coordinate(x), y=_coordinate(y), text_anchor=anchor, fill=fill, transform=transform)
+    return tag(
+        "text", words, x=_coordinate(x), y=_coordinate(y), text_anchor=anchor, class_=class_, transform=transform
+    )
 
 
 def _coordinate(value: float) -> str:

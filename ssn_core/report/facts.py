@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssn_core.agreement import Appraiser, Kappa, Share
 from ssn_core.intervals import Difference
+from ssn_core.report.pictures import Picture
 from ssn_core.thresholds import Outcome
 
 
@@ -108,10 +110,7 @@ class Shown:
     label: str  # good | bad
     score: float
     verdict: str  # good | check | bad, at the thresholds in force
-    jpeg: bytes | None  # None: see `reason`
-    width: int  # pixels of the picture
-    height: int
-    outlined: bool  # the mask is drawn on the photo
+    picture: Picture | None  # None: see `reason`
     reason: str = ""  # why there is no picture, or no map in it
 
 
@@ -126,16 +125,11 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Rater:
-    """One inspector (or the model) in a study of agreement; rates as (events, of so many)."""
+    """One inspector (or the model) in a study of agreement."""
 
-    name: str
     is_model: bool
-    repeated: tuple[int, int] | None  # parts with the same verdict in every trial; None: one trial says nothing of it
-    effective: tuple[int, int]  # parts judged right in every trial
-    missed: tuple[int, int]  # verdicts "good" on bad parts
-    false_alarms: tuple[int, int]  # verdicts "bad" on good parts
-    kappa: str  # against the reference, with its interval, or "n/a" and why
-    reached: bool | None  # the limits; None: cannot be said
+    figures: Appraiser
+    standings: tuple[str | None, str | None, str | None]  # as `Agreement.limits`: meets | fails | open; None: no rate
 
 
 @dataclass(frozen=True)
@@ -146,9 +140,11 @@ class Agreement:
     n_parts: int
     n_borderline: int
     trials: int
-    limits: tuple[tuple[str, float], ...]  # what, rate
+    limits: tuple[float, float, float]  # effectiveness at least, miss rate and false-alarm rate at most
     raters: tuple[Rater, ...]
-    between: str  # agreement between all inspectors, in words
+    left_out: int  # inspectors who began and completed no trial
+    between: Share | None  # parts on which all inspectors agree in all trials; None with fewer than two
+    between_kappa: Kappa | None
 
 
 @dataclass(frozen=True)
@@ -176,8 +172,6 @@ class Facts:
     project: str
     model: str
     purpose: str
-    is_active: bool
-    is_archived: bool
     recipe: str
     recipe_title: str
     recipe_description: str

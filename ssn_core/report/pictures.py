@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from ssn_core.rendering import draw_outline, overlay
 
@@ -21,6 +22,15 @@ MAX_SIDE = 480
 _GAP = 6  # white pixels between the halves
 _QUALITY = 82
 _OPACITY = 0.6
+_ROOM = 4  # pixels between a defect and the line around it
+
+
+class Picture(NamedTuple):
+    """A picture for the page."""
+
+    jpeg: bytes
+    width: int  # pixels
+    height: int
 
 
 def beside(
@@ -30,8 +40,8 @@ def beside(
     low: float,
     high: float,
     mask: NDArray[np.bool_] | None = None,
-) -> tuple[bytes, int, int]:
-    """Photo and photo with map, side by side, as (JPEG, width, height); without a map the photo alone.
+) -> Picture:
+    """Photo and photo with map, side by side; without a map the photo alone.
 
     Args:
         photo: RGB, upright.
@@ -41,7 +51,7 @@ def beside(
     """
     width, height = shown_size(photo.width, photo.height)
     small = np.asarray(photo.resize((width, height), Image.Resampling.BOX, reducing_gap=None), dtype=np.uint8)
-    left = small if mask is None else draw_outline(small, _shrunk(mask, (width, height)), width=1)
+    left = small if mask is None else draw_outline(small, _around(mask, (width, height)), width=1)
     halves = [left]
     if anomaly_map is not None:
         halves.append(np.full((height, _GAP, 3), 255, dtype=np.uint8))
@@ -49,7 +59,7 @@ def beside(
     target = io.BytesIO()
     picture = Image.fromarray(np.concatenate(halves, axis=1))
     picture.save(target, format="JPEG", quality=_QUALITY, subsampling=0, optimize=False, progressive=False)
-    return target.getvalue(), picture.width, picture.height
+    return Picture(target.getvalue(), picture.width, picture.height)
 
 
 def shown_size(width: int, height: int) -> tuple[int, int]:
@@ -58,7 +68,11 @@ def shown_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _shrunk(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask at (width, height): a pixel belongs to it where any part of it does, so that thin cracks stay."""
+def _around(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask at (width, height) with some pixels around it: a line around that leaves a thin crack to be seen.
+
+    A small pixel belongs to the mask where any part of it does, so that thin cracks stay.
+    """
     grey = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
-    return np.asarray(grey.resize(size, Image.Resampling.BOX)) > 0
+    shrunk = np.asarray(grey.resize(size, Image.Resampling.BOX)) > 0
+    return np.asarray(ndimage.binary_dilation(shrunk, structure=np.ones((3, 3), bool), iterations=_ROOM), dtype=bool)

@@ -31,7 +31,7 @@ def figure(value: float) -> str:
 
 def threshold(value: float) -> str:
     """A threshold, in units of the score (logit)."""
-    return f"{value:.4f}"
+    return f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
 
 
 def missing(reason: str) -> str:
@@ -60,6 +60,11 @@ def rate(events: int, n: int, *, nothing: str) -> tuple[str, str]:
 def signed(value: float, *, digits: int = 3) -> str:
     """A difference with its sign; a true minus sign."""
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def plain_number(value: float) -> str:
+    """A score or an end of the colour scale: two decimals, a true minus sign."""
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def plain_value(value: object) -> str:
