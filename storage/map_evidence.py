@@ -41,6 +41,18 @@ def pooling_fraction(model: Model) -> float | None:
     return float(found) if isinstance(found, int | float) and 0 < found <= 1 else None
 
 
+def need_pooling_fraction(model: Model) -> float:
+    """:func:`pooling_fraction`, where nothing can be said without it.
+
+    Raises:
+        SsnError: the model does not say.
+    """
+    fraction = pooling_fraction(model)
+    if fraction is None:
+        raise SsnError("The model does not say how many cells make its score", value=model.name, action=_AGAIN)
+    return fraction
+
+
 def explain(db: Database, *, model: Model, image: Image) -> MapEvidence:
     """Take an image's score apart.
 
@@ -48,9 +60,7 @@ def explain(db: Database, *, model: Model, image: Image) -> MapEvidence:
         SsnError: there is no score or no map; the model does not say how its cells are pooled; or score and map do not
             belong together.
     """
-    fraction = pooling_fraction(model)
-    if fraction is None:
-        raise SsnError("The model does not say how many cells make its score", value=model.name, action=_AGAIN)
+    fraction = need_pooling_fraction(model)
     with db.read() as session:
         found = session.execute(
             select(PredictionRow.score, PredictionRow.role).where(

@@ -18,10 +18,18 @@ from sqlalchemy import select
 
 from storage import images, map_peaks
 from storage.db import Database
-from storage.map_evidence import pooling_fraction
+from storage.map_evidence import need_pooling_fraction
 from storage.predictions import ORDERS, Scored
 from storage.registry import Model
 from storage.tables import ImageRow, PredictionRow
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """What was found."""
+
+    listed: list[Scored]
+    without_map: int  # images that are called good and whose map is missing: nothing is known of them
 
 
 @dataclass(frozen=True)
@@ -38,17 +46,20 @@ def alarms(
     order: str = "score_desc",
     limit: int,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Scored]:
-    """The alarms of a model at its thresholds in force; none where it does not say how its cells are pooled.
+) -> Alarms:
+    """The alarms of a model at its thresholds in force.
 
     Args:
         order: as in predictions.scored.
         limit: at most so many.
         progress: called with (done, total) while maps are read whose peaks are not known yet: once for each map, ever.
+
+    Raises:
+        SsnError: the model does not say how its cells are pooled.
     """
     if order not in ORDERS:
         raise ValueError(f"order is one of {ORDERS}, not {order!r}")
-    found = _find(db, model, progress)
+    found, without_map = _find(db, model, progress)
     cuts = [cut for cut in (model.threshold, model.threshold_low) if cut is not None]
     keys: dict[str, Callable[[_Alarm], tuple[float, int]]] = {
         "score_desc": lambda alarm: (-alarm.score, -alarm.image_id),
@@ -57,13 +68,11 @@ def alarms(
     }
     chosen = sorted(found, key=keys[order])[:limit]
     by_id = {image.id: image for image in images.get_many(db, image_ids=[alarm.image_id for alarm in chosen])}
-    return [Scored(by_id[alarm.image_id], alarm.score, alarm.role) for alarm in chosen]
+    return Alarms([Scored(by_id[alarm.image_id], alarm.score, alarm.role) for alarm in chosen], without_map)
 
 
-def _find(db: Database, model: Model, progress: Callable[[int, int], None] | None) -> list[_Alarm]:
-    fraction = pooling_fraction(model)
-    if fraction is None:
-        return []
+def _find(db: Database, model: Model, progress: Callable[[int, int], None] | None) -> tuple[list[_Alarm], int]:
+    fraction = need_pooling_fraction(model)
     passed_below = model.threshold if model.threshold_low is None else model.threshold_low
     statement = (
         select(PredictionRow.image_id, PredictionRow.score, PredictionRow.role, ImageRow.sha256)
@@ -75,8 +84,10 @@ def _find(db: Database, model: Model, progress: Callable[[int, int], None] | Non
     known = map_peaks.peaks(
         db, model_id=model.id, fraction=fraction, sha256s=[row.sha256 for row in passed], progress=progress
     )
-    return [
+    with_map = [row for row in passed if row.sha256 in known]
+    alarms = [
         _Alarm(row.image_id, row.score, row.role)
-        for row in passed
-        if row.sha256 in known and row.score + known[row.sha256].lift >= model.threshold
+        for row in with_map
+        if row.score + known[row.sha256].lift >= model.threshold
     ]
+    return alarms, len(passed) - len(with_map)

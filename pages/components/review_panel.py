@@ -10,14 +10,16 @@ import streamlit as st
 from pages.components import palette, resources, state
 from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start
+from pages.components.localisation import draw_map_verdict
 from pages.components.map_viewer import map_viewer, stored_picture
 from pages.components.project import choose_model, models_or_stop
 from pages.components.text import count, literal, prose
 from pages.components.thumb_strip import Thumb, thumb_strip
-from storage import images, jobs, predictions, projects, registry
+from storage import images, jobs, predictions, projects, registry, small_defects
 
 PAGE = 200  # images in one worklist: more than anybody looks through before asking again
 AHEAD = 3  # pictures that the browser fetches before they are asked for
+SIDES = (4, 1)  # shares of the width: the picture, and the facts beside it
 STRIP_HEIGHT = 172  # px, of the verdict bar and the thumbnails below the picture
 REFRESH_HELP = "The list stays as it is while you correct verdicts. This reads it again with the labels of now."
 
@@ -26,6 +28,7 @@ FILTERS = {
     "misses": "Misses",
     "false_alarms": "False alarms",
     "to_person": "To a person",
+    "small_defects": "Small defects",
     "suspicious": "Unlabelled",
     "bad": "Bad",
     "good": "Good",
@@ -36,11 +39,30 @@ EMPTY = {
     "misses": "No misses: the model calls no image good that is labelled bad.",
     "false_alarms": "No false alarms: the model calls no image bad that is labelled good.",
     "to_person": "No score lies between two thresholds; a second, lower one is set on the Evaluate page.",
+    "small_defects": "No alarm: no image that the model calls good has a single cell that would call it bad.",
     "suspicious": "Every scored image has a label.",
     "bad": "No scored image is labelled bad.",
     "good": "No scored image is labelled good.",
     "unsure": "No scored image is labelled unsure.",
 }
+ALARM = (
+    "Small-defect alarm: the model calls the image good, for the mean of its highest cells is too low; but the highest "
+    "cell alone, with the same bias, reaches the threshold. A defect smaller than the cells that count is diluted like "
+    "that. A good part with one hot cell is listed too."
+)
+EVIDENCE = """
+The map is the evidence: the **score is the mean of its highest cells plus a bias**, exactly. Each of those cells adds
+its value divided by their number, any other cell adds nothing. The colours are smoothed for the eye; the numbers below
+the picture are not. A cell sees more than the place it covers.
+
+**Drag over the picture** to cover cells: each gets the median of all the others, and as many highest cells as before
+are averaged again. That is the effect on this map alone, not a new look of the network at a changed photo: cells beside
+the covered ones saw that place too.
+
+**K** outlines the cells that count, **Esc** clears the cover, **H** hides the map, **M** the mask's outline. With the
+keyboard: Tab to the picture, then arrow keys, and Shift with arrow keys to cover. **D**, **E**, **N** say where the map
+looks; **Z** takes that back too.
+"""
 ORDERS = {
     "score_desc": "Most suspicious first",
     "score_asc": "Least suspicious first",
@@ -89,24 +111,28 @@ def draw_review(project: projects.Project) -> None:
     """
     with show_errors():
         models = models_or_stop(project)
-        show, order_by, which = st.columns([17, 5, 4], vertical_alignment="bottom")
+        show, which = st.columns(SIDES, gap="medium", vertical_alignment="bottom")
         with which:
             model = choose_model(project, models)
         with show:
             filter_name = _filter()
-        with order_by:
-            order = _order()
         draw_scoring(project, model)
-        _draw(model, filter_name, order)
+        _draw(model, filter_name)
 
 
-def _draw(model: registry.Model, filter_name: str, order: str) -> None:
-    listed = _worklist(model, filter_name, order)
-    if not listed:
-        all_well = filter_name in ("misses", "false_alarms")
-        st.info(EMPTY[filter_name], icon=":material/check_circle:" if all_well else ":material/info:")
-        _offer_scoring(model)
-        return
+def _draw(model: registry.Model, filter_name: str) -> None:
+    large, side = st.columns(SIDES, gap="medium")
+    with side:
+        facts, listing = st.container(gap="xsmall"), st.container(gap="xsmall")
+    with listing:
+        order = _order()
+    with large:
+        listed = _worklist(model, filter_name, order)
+        if not listed:
+            all_well = filter_name in ("misses", "false_alarms", "small_defects")
+            st.info(EMPTY[filter_name], icon=":material/check_circle:" if all_well else ":material/info:")
+            _offer_scoring(model)
+            return
     state.take_review_pick(model.id)
     read_at = time.time()  # before the reading: what is stored later counts as newer
     current = state.review_image(model.id)
@@ -115,14 +141,17 @@ def _draw(model: registry.Model, filter_name: str, order: str) -> None:
     by_id = {image.id: image for image in images.get_many(resources.database(), image_ids=[e.image_id for e in listed])}
     chosen = next(entry for entry in listed if entry.image_id == current)
     position = listed.index(chosen)
-    large, facts = st.columns([4, 1], gap="medium")
     with facts:
         draw_facts(model, by_id[current], chosen)
+        draw_map_verdict(model, [by_id[e.image_id] for e in listed], current=current, read_at=read_at)
+    with listing:
         st.button("Refresh list", key="review-refresh", on_click=state.forget_worklist, help=REFRESH_HELP)
+        if filter_name == "small_defects":
+            st.caption("Alarm: the highest cell alone would reject.", help=ALARM)
         if state.worklist_was_sent():
             st.caption("Chosen on the Models page. Refresh the list, or choose a filter or an order, to see all.")
         elif len(listed) == PAGE:
-            st.caption(f"The list holds the first {PAGE} images of this choice and order.")
+            st.caption(f"The first {PAGE} of this choice and order.")
         _offer_scoring(model)
     with large:
         pictures = [stored_picture(by_id[e.image_id], model) for e in listed[position : position + 1 + AHEAD]]
@@ -132,11 +161,13 @@ def _draw(model: registry.Model, filter_name: str, order: str) -> None:
             high=model.scale_high,
             room=STRIP_HEIGHT,
             ahead=pictures[1:],
+            thresholds=(model.threshold, model.threshold_low),
             key=state.review_viewer_key(model.id),
         )
         thumb_strip(
             [Thumb(e.image_id, by_id[e.image_id].name, e.score, by_id[e.image_id].label) for e in listed],
             project_id=model.project_id,
+            model_id=model.id,
             current=current,
             threshold=model.threshold,
             read_at=read_at,
@@ -156,7 +187,8 @@ def _filter() -> str:
         key=state.Key.REVIEW_FILTER,
         persist_state="session",
         help="Misses: labelled bad, but the model passes them (escapes). False alarms: labelled good, but the model "
-        "rejects them (overkill). To a person: the score lies between the two thresholds. Unlabelled: no verdict yet.",
+        "rejects them (overkill). To a person: the score lies between the two thresholds. Small defects: see the alarm "
+        "beside the list. Unlabelled: no verdict yet.",
         label_visibility="collapsed",
     )
     return chosen or "all"
@@ -179,15 +211,24 @@ def _worklist(model: registry.Model, filter_name: str, order: str) -> Sequence[s
     kept = state.worklist(question)
     if kept is not None:
         return kept
-    found = predictions.scored(
-        resources.database(),
-        model_id=model.id,
-        filter=filter_name,
-        order=order,
-        threshold=model.threshold,
-        threshold_low=model.threshold_low,
-        limit=PAGE,
-    )
+    db = resources.database()
+    if filter_name == "small_defects":
+        with st.spinner("Reading the maps, once", show_time=True):
+            alarms = small_defects.alarms(db, model=model, order=order, limit=PAGE)
+        if alarms.without_map:
+            unknown = f"{count(alarms.without_map, 'image')} without a map: nothing can be said of the highest cell."
+            st.toast(unknown, icon=":material/warning:")
+        found = alarms.listed
+    else:
+        found = predictions.scored(
+            db,
+            model_id=model.id,
+            filter=filter_name,
+            order=order,
+            threshold=model.threshold,
+            threshold_low=model.threshold_low,
+            limit=PAGE,
+        )
     return state.keep_worklist(question, [state.ReviewEntry(s.image.id, s.score, s.role) for s in found])
 
 
@@ -196,7 +237,7 @@ def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEn
     said = model.verdict(entry.score)
     role, meaning = ROLES.get(entry.role, (entry.role, ""))
     st.markdown(literal(image.name))
-    st.markdown(f"**Model: {_verdict(said)}**")
+    st.markdown(f"**Model: {_verdict(said)}**", help=EVIDENCE)
     low = "" if model.threshold_low is None else f"{model.threshold_low:.3f} and "
     st.caption(f"score {entry.score:.3f} · threshold{'s' if low else ''} {low}{model.threshold:.3f}")
     by = f" by {prose(image.label_inspector)}" if image.label_inspector else ""

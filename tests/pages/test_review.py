@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, running, set_job, texts
 from streamlit.testing.v1 import AppTest
 
 from pages.components import review_panel, state
 from pages.components.text import literal
-from storage import images, jobs, labels, projects, registry, thresholds
+from storage import images, jobs, labels, map_verdicts, maps, projects, registry, thresholds
 from storage.db import Database
 
 VERDICTS = ["good", "good", "bad", "bad", None, "unsure"]
@@ -47,7 +48,16 @@ def _data_of(node: Any) -> list[dict[str, Any]]:
 
 
 def _strip(app: AppTest) -> dict[str, Any]:
-    return next(data for data in _components(app) if "items" in data)
+    return next(data for data in _components(app) if "advance" in data)
+
+
+def _judge(app: AppTest) -> dict[str, Any]:
+    """The data of the buttons that say where the map looks."""
+    return next(data for data in _components(app) if "keys" in data)
+
+
+def _viewer(app: AppTest) -> dict[str, Any]:
+    return next(data for data in _components(app) if "picture" in data)
 
 
 def _show(app: AppTest, name: str) -> AppTest:
@@ -162,3 +172,82 @@ def test_model_filter_and_order_are_remembered_from_page_to_page(db: Database) -
     third = add_model(db, project.id, [], name="Third")  # trained since: it comes first again
     app.run()
     assert app.selectbox(key=state.model_key(project.id, third.id)).value == third.id
+
+
+def test_the_viewer_is_told_where_the_cells_are_and_what_a_score_means(model: registry.Model) -> None:
+    data = _viewer(open_page("review"))
+    assert data["picture"]["cells"].startswith(f"/ssn/cells/{model.id}/{data['picture']['id']}?t=")
+    assert data["thresholds"] == {
+        "high": 0.0,
+        "low": None,
+        "words": {"good": "✓ Good", "bad": "✕ Bad", "check": "◐ To a person"},
+    }
+
+
+def test_map_verdicts_give_a_hit_rate_with_its_interval_on_held_out_bad_images_alone(
+    db: Database, project: projects.Project, model: registry.Model
+) -> None:
+    said = texts(open_page("review"))
+    assert "**On the defect: n/a**" in said
+    assert "0 of 2 held-out bad images judged" in said
+    ids = images.ids(db, project_id=project.id)
+    verdicts = [  # the third and the fourth are bad and held out; the fifth has no label
+        map_verdicts.MapVerdict("tab", seq, model.id, ids[place], verdict, "Ada")
+        for seq, (place, verdict) in enumerate([(2, "on_defect"), (3, "elsewhere"), (4, "on_defect")], start=1)
+    ]
+    map_verdicts.record(db, project_id=project.id, events=verdicts)
+    app = open_page("review")
+    assert "**On the defect: 1 of 2, 50 %**" in texts(app)
+    assert "95 %: 9 to 91 % · 2 of 2 held-out bad images judged" in texts(app)
+    told = {item["id"]: (item["label"], item["verdict"]) for item in _judge(app)["items"]}
+    assert told[ids[2]] == ("bad", "on_defect")
+    assert told[ids[0]] == ("good", None)
+    back = map_verdicts.MapVerdict("tab", 4, model.id, ids[3], "unsure", "Ada")
+    map_verdicts.record(db, project_id=project.id, events=[back])
+    assert "**On the defect: 1 of 1, 100 %**" in texts(app.run())
+    assert "2 of 2 held-out bad images judged, 1 not sure" in texts(app)
+
+
+def test_without_a_held_out_bad_image_the_hit_rate_says_why_there_is_none(db: Database) -> None:
+    project = project_with_images(db, ["good", "bad"])
+    first, second = images.ids(db, project_id=project.id)
+    add_model(db, project.id, [(first, 0.0, "out_of_fold"), (second, 1.0, "train")])
+    said = texts(open_page("review"))
+    assert "**On the defect: n/a**" in said
+    assert "no held-out image is labelled bad" in said
+
+
+def test_the_keys_of_maps_collide_with_no_other_key_of_the_page(model: registry.Model) -> None:
+    keys = [entry["key"] for entry in _judge(open_page("review"))["keys"]]
+    assert len(set(keys)) == 3
+    taken = set("gbuz") | set("hmk") | set("cr")  # verdicts and undo, the viewer, and Streamlit's own
+    assert not taken & set(keys)
+
+
+def test_small_defects_are_listed_with_the_reason(db: Database) -> None:
+    project = project_with_images(db, ["good", "good", "bad"])
+    ids = images.ids(db, project_id=project.id)
+    scores = [-1.0, -1.0, 2.0]
+    settings = {"image_size": [64, 96], "map_sigma": 4.0, "pooling_fraction": 0.1}
+    rows = [(image, score, "out_of_fold") for image, score in zip(ids, scores, strict=True)]
+    model = add_model(db, project.id, rows, settings=settings)
+    for image_id, peak in zip(ids, (0.0, 4.0, 4.0), strict=True):
+        cells = np.zeros((10, 10), dtype=np.float32)
+        cells[3, 3] = peak
+        maps.save(db, model_id=model.id, sha256=images.get(db, image_id=image_id).sha256, cam=cells)
+    app = _show(open_page("review"), "small_defects")
+    assert [item["id"] for item in _strip(app)["items"]] == [ids[1]]  # -1.0 + 4.0 - 0.4 reaches 0
+    assert "Alarm: the highest cell alone would reject." in texts(app)
+
+
+def test_no_small_defect_is_good_news_but_no_answer_is_none(db: Database, model: registry.Model) -> None:
+    app = _show(open_page("review"), "small_defects")
+    assert "does not say how many cells make its score" in texts(app)
+    assert review_panel.EMPTY["small_defects"] not in texts(app)
+    settings = {"image_size": [64, 96], "map_sigma": 4.0, "pooling_fraction": 0.1}
+    ids = images.ids(db, project_id=model.project_id)
+    add_model(db, model.project_id, [(ids[0], 1.0, "unseen"), (ids[1], -1.0, "unseen")], name="Two", settings=settings)
+    app = open_page("review").run()
+    app = _show(app, "small_defects")
+    assert review_panel.EMPTY["small_defects"] in texts(app)
+    assert "1 image without a map" in app.toast[0].value

@@ -153,7 +153,8 @@ def test_what_is_missing_for_the_evidence_is_said(
         )  # fmt: skip
         with pytest.raises(SsnError, match="how many cells"):
             map_evidence.explain(db, model=silent, image=image)
-        assert small_defects.alarms(db, model=silent, limit=10) == []
+        with pytest.raises(SsnError, match="how many cells"):
+            small_defects.alarms(db, model=silent, limit=10)
 
 
 def test_peaks_are_read_from_the_maps_once_and_from_their_file_ever_after(
@@ -219,7 +220,8 @@ def test_an_alarm_has_a_low_score_and_a_peak_that_alone_would_reject(
 
     def listed(**question: object) -> list[int]:
         found = small_defects.alarms(db, model=registry.get(db, model_id=model.id), limit=10, **question)  # type: ignore[arg-type]
-        return [ids.index(one.image.id) for one in found]
+        assert found.without_map == 0
+        return [ids.index(one.image.id) for one in found.listed]
 
     assert listed() == [4, 0]  # -1.8 + 2.7 stays below 1; 2.0 is above it already; a flat map has no peak
     assert listed(order="score_asc") == [0, 4]
@@ -228,5 +230,8 @@ def test_an_alarm_has_a_low_score_and_a_peak_that_alone_would_reject(
     assert listed() == [0]  # the other one goes to a person anyway
     with pytest.raises(ValueError, match="order"):
         listed(order="name")
-    (only,) = small_defects.alarms(db, model=model, limit=1)
+    predictions.store(db, model_id=model.id, rows=[(add_images(1)[0], 0.5, "unseen")])
+    found = small_defects.alarms(db, model=model, limit=1)
+    assert found.without_map == 1
+    (only,) = found.listed
     assert (only.score, only.role, only.image.id) == (0.0, "out_of_fold", ids[4])

@@ -324,7 +324,7 @@ class BoardView {
     p.nowWord.textContent = look.word;
     p.nowWord.style.color = label ? "" : "#5b6774";
     for (const [verdict, button] of Object.entries(p.verdicts)) button.setAttribute("aria-pressed", String(verdict === label));
-    p.undo.disabled = !queue.undoStack.some((step) => step.project === this.project);
+    p.undo.disabled = !queue.undoStack.some((step) => step.kind === "label" && step.project === this.project);
     p.place.textContent = `${this.current + 1} of ${this.ids.length}`;
     p.name.textContent = item?.name ?? "";
     p.name.title = item?.name ?? "";

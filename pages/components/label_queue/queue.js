@@ -6,6 +6,10 @@
 // twice is harmless. Outboxes of tabs that are gone are adopted: a Web Lock, held for the life of a tab, says
 // which ones are alive.
 //
+// There are two kinds of verdict: on an image ("label") and on where a model's map of it looks ("map"). Each kind has
+// outboxes and an address of its own, so that labels never wait for the other kind. A verdict's subject is the image,
+// or "<model>.<image>".
+//
 // This file has no exports: Python puts it in front of each component's own module code.
 
 const VERDICT_NAMES = ["good", "bad", "unsure"];
@@ -16,6 +20,12 @@ const ADOPT_MS = 15000; // how often a tab looks for outboxes of dead tabs
 const TIMEOUT_MS = 20000;
 const ALIVE_MS = 150000; // without Web Locks: a tab silent for longer counts as gone (timers slow down to 60 s)
 const OUTBOX = "ssn.outbox.";
+const ADDRESSES = { label: "/ssn/labels", map: "/ssn/map-verdicts" };
+const MAP_RETRY_MS = 5000;
+
+const mapSubject = (model, image) => `${model}.${image}`;
+const subjectOf = (event) => (event.model_id === undefined ? event.image_id : mapSubject(event.model_id, event.image_id));
+const stateAfter = (event) => (event.verdict === "cleared" ? null : event.verdict);
 
 function randomId() {
   if (globalThis.crypto?.randomUUID) return crypto.randomUUID(); // exists only on https and localhost
@@ -36,9 +46,9 @@ class LabelQueue {
     this.tokens = {}; // project -> permission to post
     this.project = null; // the project whose counts are watched
     this.inspector = "";
-    this.own = new Map(); // project -> box {key, project, client, seq, events}
+    this.own = new Map(); // kind and project -> box {key, kind, project, client, seq, events}
     this.adopted = new Map(); // outbox key -> box
-    this.known = new Map(); // image -> {label, at}: what the server said, and when (server time)
+    this.known = new Map(); // subject -> {label, at}: what the server said, and when (server time)
     this.counts = new Map(); // project -> {at, total, good, bad, unsure, unlabelled}
     this.undoStack = []; // this tab's verdicts, newest last
     this.rejected = []; // [sequence number, reason] of verdicts the server cannot use
@@ -78,42 +88,66 @@ class LabelQueue {
 
   /** The label of an image as the inspector sees it: what is on its way counts before what the server said. */
   label(image) {
-    const pending = this.pending().get(image);
+    return this.verdict(image);
+  }
+
+  /** The same for where a model's map looks: on_defect, elsewhere, unsure or null. */
+  mapVerdict(model, image) {
+    return this.verdict(mapSubject(model, image));
+  }
+
+  verdict(subject) {
+    const pending = this.pending().get(subject);
     if (pending !== undefined) return pending;
-    return this.known.get(image)?.label ?? null;
+    return this.known.get(subject)?.label ?? null;
   }
 
   /** Labels read by the server at its time `now`; older news never replaces newer. */
   learn(pairs, now) {
-    for (const [image, label] of pairs) {
-      const have = this.known.get(image);
-      if (!have || have.at <= now) this.known.set(image, { label: label ?? null, at: now });
+    for (const [subject, label] of pairs) {
+      const have = this.known.get(subject);
+      if (!have || have.at <= now) this.known.set(subject, { label: label ?? null, at: now });
     }
+  }
+
+  /** The same for maps of a model. */
+  learnMaps(model, pairs, now) {
+    this.learn(pairs.map(([image, verdict]) => [mapSubject(model, image), verdict]), now);
   }
 
   /** One verdict. Returns false when nobody has said who is looking. */
   record(project, { image, verdict, origin, seconds = null, name = "" }) {
     if (!this.inspector) return false;
     const was = this.label(image);
-    this.undoStack.push({ project, image, verdict, was, name });
-    this.enqueue(project, { image, verdict, was, origin, seconds, is_undo: false });
+    this.undoStack.push({ kind: "label", project, image, verdict, was, name });
+    this.enqueue("label", project, { image_id: image, verdict, was, origin, seconds, is_undo: false });
+    return true;
+  }
+
+  /** One verdict on a model's map of an image. Returns false when nobody has said who is looking. */
+  recordMap(project, { model, image, verdict, name = "" }) {
+    if (!this.inspector) return false;
+    const was = this.mapVerdict(model, image);
+    this.undoStack.push({ kind: "map", project, model, image, verdict, was, name });
+    this.enqueue("map", project, { model_id: model, image_id: image, verdict, was });
     return true;
   }
 
   /**
-   * Take back this tab's newest verdict; returns {image, was, name}, or null when there is none left.
-   * A label that somebody else has given since is left alone: then {overruled: true, now, ...}.
+   * Take back this tab's newest verdict; returns {kind, image, was, name}, or null when there is none left.
+   * A verdict that somebody else has changed since is left alone: then {overruled: true, now, ...}.
+   * `seen` tells of a step whether the page shows what it changed: nobody takes back what he cannot see.
    */
-  undo(project, origin) {
+  undo(project, origin, seen = ({ kind }) => kind === "label") {
     if (!this.inspector) return null;
-    const at = this.undoStack.findLastIndex((step) => step.project === project);
+    const at = this.undoStack.findLastIndex((step) => step.project === project && seen(step));
     if (at < 0) return null;
     const [step] = this.undoStack.splice(at, 1);
-    const now = this.label(step.image);
+    const now = step.kind === "map" ? this.mapVerdict(step.model, step.image) : this.label(step.image);
     if (now !== step.verdict) return { ...step, now, overruled: true };
-    this.enqueue(project, {
-      image: step.image, verdict: step.was ?? "cleared", was: now, origin, seconds: null, is_undo: true,
-    });
+    const back = { image_id: step.image, verdict: step.was ?? "cleared", was: now };
+    if (step.kind === "map") this.enqueue("map", project, { ...back, model_id: step.model });
+    else this.enqueue("label", project, { ...back, origin, seconds: null, is_undo: true });
     return step;
   }
 
@@ -132,7 +166,7 @@ class LabelQueue {
     const first = new Map();
     const last = new Map();
     for (const box of this.boxes()) {
-      if (box.project !== project) continue;
+      if (box.kind !== "label" || box.project !== project) continue;
       for (const event of box.events) {
         if (!first.has(event.image_id)) first.set(event.image_id, this.known.get(event.image_id)?.label ?? event.was ?? null);
         last.set(event.image_id, event.verdict);
@@ -168,21 +202,20 @@ class LabelQueue {
     if (!this.pendingLabels) {
       this.pendingLabels = new Map();
       for (const box of this.boxes())
-        for (const event of box.events) this.pendingLabels.set(event.image_id, event.verdict === "cleared" ? null : event.verdict);
+        for (const event of box.events) this.pendingLabels.set(subjectOf(event), stateAfter(event));
     }
     return this.pendingLabels;
   }
 
-  enqueue(project, { image, verdict, was, origin, seconds, is_undo }) {
-    let box = this.own.get(project);
+  enqueue(kind, project, said) {
+    const which = `${kind} ${project}`;
+    let box = this.own.get(which);
     if (!box) {
       const client = `${this.tab}.${this.own.size + 1}`;
-      box = { key: `${OUTBOX}${this.installation}.${project}.${client}`, project, client, seq: 0, events: [] };
-      this.own.set(project, box);
+      box = { key: `${OUTBOX}${this.installation}.${project}.${client}`, kind, project, client, seq: 0, events: [] };
+      this.own.set(which, box);
     }
-    box.events.push({
-      client: box.client, seq: ++box.seq, image_id: image, verdict, inspector: this.inspector, origin, is_undo, seconds, was,
-    });
+    box.events.push({ client: box.client, seq: ++box.seq, inspector: this.inspector, ...said });
     this.save(box);
     this.changed();
     this.pump();
@@ -221,7 +254,7 @@ class LabelQueue {
     const watch = [...this.watchers].flatMap((images) => images());
     let answer;
     try {
-      const response = await fetch("/ssn/labels", this.request(project, events, watch));
+      const response = await fetch(ADDRESSES[box?.kind ?? "label"], this.request(project, events, watch));
       if (response.status === 403 || response.status === 400 || response.status === 413) {
         if (box) box.blockedUntil = Date.now() + 10000; // others go on; this one is tried again later
         this.problem = "please reload this page";
@@ -230,6 +263,10 @@ class LabelQueue {
       if (!response.ok) throw new Error(`status ${response.status}`);
       answer = await response.json();
     } catch {
+      if (box?.kind === "map") {
+        box.blockedUntil = Date.now() + MAP_RETRY_MS; // labels do not wait for it
+        setTimeout(() => this.pump(), MAP_RETRY_MS + 100);
+      }
       this.failures += 1;
       this.changed();
       return false;
@@ -259,7 +296,7 @@ class LabelQueue {
     for (const event of box.events) {
       if (event.seq > highest) continue;
       if (refused.has(event.seq)) this.rejected.push([event.seq, refused.get(event.seq)]);
-      else this.learn([[event.image_id, event.verdict === "cleared" ? null : event.verdict]], now);
+      else this.learn([[subjectOf(event), stateAfter(event)]], now);
     }
     box.events = box.events.filter((event) => event.seq > highest);
     this.save(box);
@@ -350,7 +387,8 @@ class LabelQueue {
         this.pendingLabels = null;
         resolve();
       };
-      this.adopted.set(key, { key, project, client: events[0].client, events, drained });
+      const kind = events[0].model_id === undefined ? "label" : "map";
+      this.adopted.set(key, { key, kind, project, client: events[0].client, events, drained });
       this.pendingLabels = null;
       this.changed();
       this.pump();
@@ -373,7 +411,7 @@ class LabelQueue {
     for (const box of this.own.values()) {
       if (!box.events.length || !this.tokens[box.project]) continue;
       const { signal, ...request } = this.request(box.project, box.events.slice(0, BATCH), []);
-      fetch("/ssn/labels", { ...request, keepalive: true }).catch(() => {}); // the next page adopts the outbox
+      fetch(ADDRESSES[box.kind], { ...request, keepalive: true }).catch(() => {}); // the next page adopts the outbox
     }
   }
 }

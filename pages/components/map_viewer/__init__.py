@@ -1,7 +1,8 @@
 """A photo with its anomaly map: coloured in the browser, so that no slider step asks the server.
 
 The map arrives as a grey PNG on the model's one fixed scale; the colour table comes from ssn_core.rendering, the same
-that exported overlays use.
+that exported overlays use. Colours are smoothed for the eye; beside them come the map's own cells, which are exact:
+the viewer tells each cell's share of the score, and the score without those under a rectangle (evidence.js).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components import resources
+from pages.components import palette, resources
 from ssn_core import rendering
 from storage import images, registry
 
@@ -24,7 +25,7 @@ _component = st.components.v2.component(
     "ssn_map_viewer",
     html='<div class="ssn-viewer"></div>',
     css=(_HERE / "viewer.css").read_text(encoding="utf-8"),
-    js=(_HERE / "viewer.js").read_text(encoding="utf-8"),
+    js="\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("evidence.js", "viewer.js")),
 )
 
 
@@ -39,19 +40,22 @@ class MapPicture:
     map: str | None  # grey PNG of any size: 0 = low end of the scale, 255 = high end; None: no map
     mask: str | None = None  # PNG, any value but 0 = defect; None: no mask
     image_id: int | None = None  # of a stored image: the strip below can then turn to it at once
+    cells: str | None = None  # the map's own cells (/ssn/cells); None: the viewer says nothing of them
 
 
 def stored_picture(image: images.Image, model: registry.Model, *, has_map: bool = True) -> MapPicture:
     """An image of the project with its map under a model."""
     token = resources.token(image.project_id)
+    asked = f"{model.id}/{image.id}"
     return MapPicture(
         name=image.name,
         width=image.width,
         height=image.height,
         image=f"/ssn/image/{image.id}?t={token}",
-        map=f"/ssn/map/{model.id}/{image.id}.png?t={token}" if has_map else None,
+        map=f"/ssn/map/{asked}.png?t={token}" if has_map else None,
         mask=f"/ssn/mask/{image.id}.png?t={token}" if image.has_mask else None,
         image_id=image.id,
+        cells=f"/ssn/cells/{asked}?t={token}" if has_map else None,
     )
 
 
@@ -61,7 +65,14 @@ def data_url(data: bytes, media_type: str = "image/png") -> str:
 
 
 def map_viewer(
-    picture: MapPicture, *, low: float, high: float, key: str, room: int = 0, ahead: Sequence[MapPicture] = ()
+    picture: MapPicture,
+    *,
+    low: float,
+    high: float,
+    key: str,
+    room: int = 0,
+    ahead: Sequence[MapPicture] = (),
+    thresholds: tuple[float, float | None] | None = None,
 ) -> None:
     """Show a photo with its map, sliders for opacity and threshold, and the outline of its mask.
 
@@ -71,6 +82,7 @@ def map_viewer(
         key: of the component; the same key keeps the viewer in place while pictures change.
         room: px to leave free below, for what the page shows there.
         ahead: pictures that will probably be shown next; the browser fetches them now.
+        thresholds: the upper and the lower one (None: there is one alone); needed for pictures with `cells`.
     """
     data = {
         "picture": _as_data(picture),
@@ -78,6 +90,7 @@ def map_viewer(
         "scale": {"low": low, "high": high},
         "table": _colour_table(),
         "room": room,
+        "thresholds": None if thresholds is None else {"high": thresholds[0], "low": thresholds[1], "words": _words()},
     }
     _component(key=key, data=data)
 
@@ -91,7 +104,13 @@ def _as_data(picture: MapPicture) -> dict[str, Any]:
         "image": picture.image,
         "map": picture.map,
         "mask": picture.mask,
+        "cells": picture.cells,
     }
+
+
+def _words() -> dict[str, str]:
+    styles = {verdict: palette.style_of(verdict) for verdict in ("good", "bad", "check")}
+    return {verdict: f"{style.sign} {style.word}" for verdict, style in styles.items()}
 
 
 @lru_cache(maxsize=1)

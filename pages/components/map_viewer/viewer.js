@@ -15,7 +15,7 @@ function make(tag, properties = {}, ...children) {
 }
 
 function settings() {
-  const start = { opacity: 60, threshold: 0, outline: true };
+  const start = { opacity: 60, threshold: 0, outline: true, cells: false };
   try {
     return { ...start, ...JSON.parse(localStorage.getItem(SETTINGS)) };
   } catch {
@@ -45,6 +45,7 @@ class Viewer {
     this.hidden = false;
     this.onKeyDown = (event) => this.key(event, true);
     this.onKeyUp = (event) => this.key(event, false);
+    this.layer = new EvidenceLayer(this);
     this.known = new Map(); // image -> picture, of those the page has spoken of
     this.onTurn = (event) => this.turnTo(event.detail.image);
     this.onBlur = () => this.hide(false);
@@ -105,7 +106,9 @@ class Viewer {
     p.canvas = make("canvas");
     p.outline = make("canvas");
     p.note = make("div", { className: "note" });
-    p.frame = make("div", { className: "frame" }, p.canvas, p.outline, p.note);
+    p.frame = make("div", { className: "frame" });
+    this.layer.build(p.frame);
+    p.frame.append(p.canvas, p.outline, this.layer.canvas, p.note);
     const opacity = make("label", {}, "Opacity", slider("opacity", "Opacity", 100));
     // The threshold's track is the legend: the model's one fixed scale, the same colours in every image.
     [p.from, p.low, p.high] = [make("b"), make("span"), make("span")];
@@ -120,10 +123,10 @@ class Viewer {
     p.check = make("input", { type: "checkbox", checked: this.set.outline });
     p.check.setAttribute("aria-label", "Outline of the mask");
     p.check.onchange = () => this.change("outline", p.check.checked);
-    p.mask = make("label", {}, p.check, "Outline", make("kbd", { textContent: "M" }));
+    p.mask = make("label", { title: "Outline of the defect mask" }, p.check, "Mask", make("kbd", { textContent: "M" }));
     p.hide = make("span", {}, make("kbd", { textContent: "H" }), " hold to hide");
     p.controls = make("div", { className: "controls" }, threshold, opacity, p.mask, p.hide);
-    this.root.replaceChildren(p.frame, p.controls);
+    this.root.replaceChildren(p.frame, this.layer.line, p.controls);
   }
 
   change(name, value) {
@@ -139,13 +142,23 @@ class Viewer {
   key(event, down) {
     if (!this.root?.isConnected || event.ctrlKey || event.metaKey || event.altKey) return;
     const letter = event.key.toLowerCase();
-    if (letter !== "h" && letter !== "m") return;
     if (down && (event.composedPath()[0]?.closest?.(TYPING) || document.querySelector("[role=dialog]"))) return;
     if (letter === "h") this.hide(down);
+    else if (down && letter === "k" && !event.repeat && this.layer.evidence) this.change("cells", !this.set.cells);
+    else if (down && this.layer.key(event)) {
+      event.preventDefault();
+      event.stopPropagation(); // the list of images has the same keys
+    } else if (letter !== "m") return;
     else if (down && !event.repeat && this.mask) {
       this.parts.check.checked = !this.set.outline;
       this.change("outline", !this.set.outline);
     }
+  }
+
+  /** A score's verdict in words, at the model's thresholds in force. */
+  verdictOf(score) {
+    const { high, low, words } = this.data.thresholds;
+    return words[score >= high ? "bad" : low !== null && score >= low ? "check" : "good"];
   }
 
   hide(on) {
@@ -174,10 +187,12 @@ class Viewer {
   /** Load photo, map and mask, then change all three at once: the old picture stays until the new one is complete. */
   async show() {
     const { picture, ahead } = this.data;
-    const wanted = [picture.image, picture.map, picture.mask].join(" ");
+    const wanted = [picture.image, picture.map, picture.mask, picture.cells].join(" ");
     const turn = ++this.turn; // what is still loading comes too late
     if (wanted === this.drawn) return this.layout();
-    const [photo, map, mask] = await Promise.allSettled([load(picture.image), load(picture.map), load(picture.mask)]);
+    const [photo, map, mask, cells] = await Promise.allSettled([
+      load(picture.image), load(picture.map), load(picture.mask), evidenceAt(picture.cells),
+    ]);
     if (turn !== this.turn || !this.root) return;
     this.drawn = wanted;
     this.photo?.remove();
@@ -196,9 +211,11 @@ class Viewer {
       this.grey = { w, h, values: Uint8Array.from({ length: w * h }, (_, i) => rgba[4 * i]) };
     }
     this.colouredFor = this.outlinedFor = null;
+    this.layer.take(cells.value);
     this.layout();
     this.root.dataset.shown = picture.name;
     this.later = ahead.flatMap((later) => [later.image, later.map].filter(Boolean).map((src) => Object.assign(new Image(), { src })));
+    for (const later of ahead) evidenceAt(later.cells);
   }
 
   layout() {
@@ -207,12 +224,14 @@ class Viewer {
     const scroller = this.root.getRootNode().host?.closest("[data-testid=stMain]");
     const top = this.root.getBoundingClientRect().top + (scroller?.scrollTop ?? 0);
     const width = Math.floor(this.root.getBoundingClientRect().width);
-    const height = Math.max(300, Math.floor(innerHeight - top - p.controls.offsetHeight - 10 - this.data.room - 24));
+    this.layer.line.hidden = !this.data.picture.cells;
+    const below = p.controls.offsetHeight + this.layer.line.offsetHeight + (this.layer.line.hidden ? 10 : 20);
+    const height = Math.max(300, Math.floor(innerHeight - top - below - this.data.room - 24));
     p.frame.style.height = `${height}px`;
     const { w, h } = this.data.picture;
     const scale = Math.min(width / w, height / h);
     const box = { w: Math.max(LEAST, Math.round(w * scale)), h: Math.max(LEAST, Math.round(h * scale)) };
-    for (const node of [this.photo, p.canvas, p.outline]) {
+    for (const node of [this.photo, p.canvas, p.outline, this.layer.canvas]) {
       if (!node) continue;
       node.style.width = `${box.w}px`;
       node.style.height = `${box.h}px`;
@@ -237,6 +256,7 @@ class Viewer {
     if (this.grey && this.colouredFor !== threshold) this.colour(threshold);
     p.outline.hidden = !this.mask || !outline || this.hidden;
     if (!p.outline.hidden && this.box) this.drawOutline();
+    this.layer.paint();
   }
 
   colour(threshold) {

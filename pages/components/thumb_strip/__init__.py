@@ -39,6 +39,7 @@ def thumb_strip(
     thumbs: Sequence[Thumb],
     *,
     project_id: int,
+    model_id: int,
     current: int,
     threshold: float,
     read_at: float,
@@ -58,6 +59,7 @@ def thumb_strip(
     data = {
         "uid": key,
         "project": project_id,
+        "model": model_id,
         "token": resources.token(project_id),
         "items": [{"id": t.image_id, "name": plain(t.name), "score": t.score, "label": t.label} for t in thumbs],
         "current": current,

@@ -60,9 +60,9 @@ export default function (component) {
   };
 
   const undo = () => {
-    const step = queue.undo(s.data.project, "review");
+    const step = queue.undo(s.data.project, "review", ({ kind, model }) => kind === "label" || model === s.data.model);
     if (!step) s.note = "Nothing to undo.";
-    else s.note = step.overruled ? "Not undone: somebody else has changed this label since." : "";
+    else s.note = step.overruled ? `Not undone: somebody else has changed this ${step.kind === "map" ? "verdict" : "label"} since.` : "";
     s.dirty = (!!step && !step.overruled) || s.dirty;
     if (step) go(s.data.items.findIndex((item) => item.id === step.image));
     s.paint();
