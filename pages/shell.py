@@ -38,6 +38,7 @@ PAGES = [
     _page("review"),
     _page("evaluate"),
     _page("models"),
+    _page("agreement"),
     _page("inspect"),
 ]
 
