@@ -57,6 +57,7 @@ LANES: Mapping[str, str] = {
     "inspect": "compute",
     "import": "import",
     "demo": "import",
+    "report": "import",
 }
 CAPACITY: Mapping[str, int] = {"compute": 1, "import": 2}  # running jobs per lane
 

@@ -25,7 +25,14 @@ STATUS_WORDS = {
     "cancelled": "Cancelled",
     "interrupted": "Interrupted",
 }
-KIND_WORDS = {"import": "Import", "demo": "Demo", "train": "Training", "score": "Scoring", "inspect": "Inspection"}
+KIND_WORDS = {
+    "import": "Import",
+    "demo": "Demo",
+    "train": "Training",
+    "score": "Scoring",
+    "inspect": "Inspection",
+    "report": "Report",
+}
 
 
 def start(kind: str, payload: dict[str, Any], *, project_id: int) -> int:

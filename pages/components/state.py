@@ -56,6 +56,9 @@ class Key(StrEnum):
     MODELS_NOTICE = "ssn_models_notice"
     COMPARE_FIRST = "ssn_compare_first"  # completed by a project's number, as the second
     COMPARE_SECOND = "ssn_compare_second"
+    REPORT_OPEN = "ssn_report_open"
+    REPORT_ASKED = "ssn_report_asked"
+    REPORT_PURPOSE = "ssn_report_purpose"  # completed by a model's number
     # Agreement; completed by a project's or a study's number
     STUDY = "ssn_study"
     STUDY_NEW = "ssn_study_new"
@@ -218,6 +221,39 @@ def show_comparison(project: int, first: int, second: int) -> None:
     for key, model in zip(comparison_keys(project), (first, second), strict=True):
         st.session_state[key] = model
     st.session_state[Key.MODELS_VIEW] = "compare"
+
+
+def open_report(model: int | None) -> None:
+    """Open the reports on a model over the page (from a callback), or none: the dialog was closed."""
+    st.session_state[Key.REPORT_OPEN] = model
+
+
+def report_open() -> int | None:
+    """The model whose reports are open over the page."""
+    return st.session_state.get(Key.REPORT_OPEN)
+
+
+def report_purpose_key(model: int) -> str:
+    """The key of the field in which the purpose of a model is typed: a model's own."""
+    return f"{Key.REPORT_PURPOSE}-{model}"
+
+
+def ask_report(model: int) -> None:
+    """Ask for a report (from the button's callback), with the purpose as the browser sent it last."""
+    purpose = st.session_state.to_dict().get(report_purpose_key(model)) or ""
+    st.session_state[Key.REPORT_ASKED] = (model, purpose)
+
+
+def report_asked(model: int) -> bool:
+    """Whether a report on this model was asked for and not taken yet."""
+    asked = st.session_state.get(Key.REPORT_ASKED)
+    return asked is not None and asked[0] == model
+
+
+def take_report_purpose() -> str | None:
+    """The purpose of the report that was asked for, once; None when there is nothing to write."""
+    asked = st.session_state.pop(Key.REPORT_ASKED, None)
+    return None if asked is None else asked[1]
 
 
 def settle_choice(key: str, options: list[int], value: int) -> None:
