@@ -10,6 +10,7 @@ import streamlit as st
 
 from pages.components import resources, state
 from pages.components.errors import show_errors
+from pages.components.report_panel import report_button
 from pages.components.text import count, figure, moment, percent, plain, prose
 from ssn_core import metrics
 from ssn_core.errors import ModelFolderError, SsnError
@@ -238,6 +239,7 @@ def _buttons(entry: lineage.Entry, project: projects.Project, offered: list[line
             width="stretch",
             help="On the same images, with the active model (or, where this is it, with its parent).",
         )
+    report_button(model)
     chosen = st.menu_button("More", _actions(entry), key=f"model-more-{model.id}", width="stretch")
     if chosen == CHANGED:
         _changes_dialog(entry)
