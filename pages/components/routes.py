@@ -192,15 +192,15 @@ async def post_labels(request: Request) -> Response:
     Without events it only tells the news: the project's counts and the labels of the watched images. The answer
     comes after the verdicts are stored; any status but 200 means that the sender has to send them again.
     """
-    return await _post(request, _store_labels)
+    return await answer_post(request, _store_labels)
 
 
 async def post_map_verdicts(request: Request) -> Response:
     """Take verdicts on maps: {token, events: [...]} -> {acks, rejected, now}; answers as :func:`post_labels` does."""
-    return await _post(request, _store_map_verdicts)
+    return await answer_post(request, _store_map_verdicts)
 
 
-async def _post(request: Request, store: Callable[[int, dict[str, Any]], dict[str, Any]]) -> Response:
+async def answer_post(request: Request, store: Callable[[int, dict[str, Any]], dict[str, Any]]) -> Response:
     """Check who sends what, then store it for the token's project, in a thread."""
     try:
         _check_origin(request)
@@ -216,8 +216,8 @@ async def _post(request: Request, store: Callable[[int, dict[str, Any]], dict[st
 
 def _store_labels(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
     db = resources.database()
-    events = [_event(item) for item in _list(body, "events")]
-    watch = _ids(_list(body, "watch"))
+    events = [_event(item) for item in list_in(body, "events")]
+    watch = _ids(list_in(body, "watch"))
     acks: dict[str, int] = {}
     rejected: list[tuple[str, int, str]] = []
     if events:  # news alone must not take the write lock
@@ -234,7 +234,7 @@ def _store_labels(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _store_map_verdicts(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
-    events = [_map_verdict(item) for item in _list(body, "events")]
+    events = [_map_verdict(item) for item in list_in(body, "events")]
     recorded = map_verdicts.record(resources.database(), project_id=project_id, events=events)
     return {"acks": recorded.acks, "rejected": recorded.rejected, "now": time.time()}
 
@@ -262,7 +262,7 @@ async def _json_body(request: Request) -> dict[str, Any]:
     return parsed
 
 
-def _list(body: dict[str, Any], name: str) -> list[Any]:
+def list_in(body: dict[str, Any], name: str) -> list[Any]:
     value = body.get(name, [])
     if not isinstance(value, list) or len(value) > MAX_IDS:
         raise RefusedError(400, f"Expected {name!r} to be a list of at most {MAX_IDS}")

@@ -87,9 +87,7 @@ def _within(rater: Rater) -> str:
         why = "a model always says the same of the same image" if rater.is_model else "one trial only"
         return f"{NOT_AVAILABLE}<small>{why}</small>"
     kappa = rater.figures.within_kappa
-    value = (
-        NOT_AVAILABLE if kappa is None or kappa.value is None else f"{figure(kappa.value, 2)}{_range(kappa.interval)}"
-    )
+    value = NOT_AVAILABLE if kappa is None or kappa.value is None else f"{_signed(kappa.value)}{_range(kappa.interval)}"
     reason = "" if kappa is None or kappa.value is not None else f": {html.escape(kappa.reason or '')}"
     return f"{_share(rater.figures.within, None, 'parts')}<small>kappa {value}{reason}</small>"
 
@@ -182,18 +180,23 @@ def _share(share: Share | None, stands: str | None, unit: str, missing: str = ""
         sign = f'<span class="stands" style="color:{colour}">{mark} {words}</span>'
     interval = share.interval
     spread = "" if interval is None else f" · {100 * interval.low:.0f}–{100 * interval.high:.0f}\u00a0%"
-    return f"{percent(share.rate)}{sign}<small>{share.count:,} of {share.of:,} {unit}{spread}</small>"
+    counted = f"{share.count:,} of {share.of:,} {unit}"
+    return f'<div class="value">{percent(share.rate)}{sign}</div><small>{counted}{spread}</small>'
 
 
 def _kappa(kappa: Kappa | None) -> str:
     if kappa is None or kappa.value is None:
         return f"{NOT_AVAILABLE}<small>{html.escape((kappa and kappa.reason) or '')}</small>"
     spread = _range(kappa.interval).strip(", ") or html.escape(kappa.reason or "")
-    return f"{figure(kappa.value, 2)}<small>{spread}</small>"
+    return f"{_signed(kappa.value)}<small>{spread}</small>"
 
 
 def _range(interval: Interval | None) -> str:
-    return "" if interval is None else f", {interval.low:.2f} to {interval.high:.2f}".replace("-", "−")
+    return "" if interval is None else f", {_signed(interval.low)} to {_signed(interval.high)}"
+
+
+def _signed(value: float) -> str:
+    return figure(value, 2).replace("-", "−")
 
 
 def _limit(rate: float) -> str:
@@ -231,7 +234,8 @@ _CSS = f"""
 .ssn-agreement td {{ padding: 8px 14px 8px 0; vertical-align: top; border: 0; border-bottom: 1px solid {palette.LINE};
   max-width: 16em; overflow-wrap: anywhere; }}
 .ssn-agreement small {{ display: block; font-size: 12.5px; font-weight: 400; color: {palette.MUTED}; }}
-.ssn-agreement .stands {{ margin-left: 0.6em; font-weight: 600; white-space: nowrap; }}
+.ssn-agreement .value {{ white-space: nowrap; }}
+.ssn-agreement .stands {{ margin-left: 0.6em; font-weight: 600; }}
 .ssn-agreement.parts td {{ vertical-align: middle; padding: 5px 14px 5px 0; }}
 .ssn-agreement.parts img {{ display: block; width: 84px; height: 60px; object-fit: contain;
   background: {palette.SURFACE}; border-radius: 4px; }}

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from pages.components import resources
-from pages.components.routes import (
-    RefusedError,
-    _check_origin,
-    _json,
-    _json_body,
-    _list,
-    _project_of,
-    _refusal,
-)
+from pages.components.routes import RefusedError, answer_post, list_in
 from ssn_core.errors import SsnError
 from storage import study_verdicts
 from storage.study_verdicts import Message
-
-log = logging.getLogger("ssn.routes")
 
 MAX_CLIENTS = 1000  # whose newest numbers are remembered
 _lock = threading.Lock()
@@ -41,28 +27,24 @@ async def post_study(request: Request) -> Response:
     `done`: the highest number dealt with. `given`: how many verdicts of this inspector are stored, for each trial.
     Any status but 200 means that the sender has to send them again.
     """
+    return await answer_post(request, _store)
+
+
+def _store(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
+    study_id, client = body.get("study"), body.get("client")
+    if not isinstance(study_id, int) or isinstance(study_id, bool) or not 0 < study_id < 2**31:
+        raise RefusedError(400, "Expected the number of a study")
+    if not isinstance(client, str) or not client.isascii() or not 1 <= len(client) <= 64:
+        raise RefusedError(400, "Expected a client of 1 to 64 ASCII letters and digits")
+    events = [_event(item) for item in list_in(body, "events")]
     try:
-        _check_origin(request)
-        body = await _json_body(request)
-        project_id = _project_of(body.get("token"))
-        study, client = body.get("study"), body.get("client")
-        if not isinstance(study, int) or isinstance(study, bool) or not 0 < study < 2**31:
-            raise RefusedError(400, "Expected the number of a study")
-        if not isinstance(client, str) or not client.isascii() or not 1 <= len(client) <= 64:
-            raise RefusedError(400, "Expected a client of 1 to 64 ASCII letters and digits")
-        events = [_event(item) for item in _list(body, "events")]
-        return _json(await run_in_threadpool(_store, project_id, study, body.get("inspector"), client, events))
-    except RefusedError as refused:
-        return _refusal(refused.status, refused.reason)
-    except SsnError as error:  # no such study, no name
-        return _refusal(400, str(error))
-    except DBAPIError:
-        log.exception("verdicts of a study could not be stored; the browser keeps them and tries again")
-        return _refusal(503, "The verdicts could not be stored; the browser keeps them and tries again")
+        return _record(project_id, study_id, body.get("inspector"), client, events)
+    except SsnError as error:  # no such study, no name: sending again will not help
+        raise RefusedError(400, str(error)) from error
 
 
-def _store(
-    project_id: int, study_id: int, inspector: Any, client: str, events: Sequence[tuple[int, Message]]
+def _record(
+    project_id: int, study_id: int, inspector: Any, client: str, events: list[tuple[int, Message]]
 ) -> dict[str, Any]:
     # A request that was given up by the browser may still arrive after a later one: its verdict may have been taken
     # back since. A restart of the server ends such requests, so this memory need not outlive the process.

@@ -195,6 +195,7 @@ class StudyBoard {
     p.undo = button({ className: "plain undo" }, () => this.undo(), "Undo last", node("kbd", { textContent: "Z" }));
     p.where = node("div", { className: "where" });
     p.bar = node("i");
+    p.track = node("div", { className: "bar" }, p.bar);
     p.save = node("div", { className: "save" });
     p.save.setAttribute("role", "status");
     p.leave = button({ className: "plain leave", textContent: "Pause", title: "Leave; you go on at this part later" }, () => this.leave());
@@ -206,7 +207,7 @@ class StudyBoard {
     p.stage = node("div", { className: "stage" });
     p.next = (text, action) => button({ className: "primary", textContent: text }, action);
     this.root.replaceChildren(
-      node("div", { className: "head" }, p.where, node("div", { className: "bar" }, p.bar), p.save, p.leave), p.stage,
+      node("div", { className: "head" }, p.where, p.track, p.save, p.leave), p.stage,
     );
     this.screen = null;
   }
@@ -231,9 +232,10 @@ class StudyBoard {
     p.save.title = status.more;
     const started = this.ready && turn && this.begun.has(turn.trial);
     const total = turn ? this.data.orders[turn.trial].length : 1;
-    p.where.textContent = !this.ready ? "" : !started ? "" : `${turn.place + 1} of ${total}, trial ${turn.trial + 1} of ${trials}`;
-    p.bar.style.width = started ? `${(100 * turn.place) / total}%` : this.ready && !turn ? "100%" : "0";
+    p.where.textContent = !started ? "" : `${turn.place + 1} of ${total}, trial ${turn.trial + 1} of ${trials}`;
+    p.bar.style.width = started ? `${(100 * turn.place) / total}%` : "0";
     p.leave.hidden = !started;
+    p.track.style.visibility = started ? "" : "hidden"; // keeps its place: nothing jumps
     p.undo.disabled = !this.newest();
     p.message.textContent = this.message;
     this.root.dataset.ready = String(this.ready);
