@@ -22,18 +22,18 @@ from storage import comparison, images, projects, registry, thumbnails
 from storage.comparison import Comparison, Flip
 
 EDGE = 128  # px, of a flip's picture
-TILE_WIDTH = 364  # px; two fit beside each other in half of a wide screen
+TILE_WIDTH = 364  # px; two fit beside each other at 1366, four at 1920
 SHOWN = 6  # flips of one kind with picture; Review goes through all of them
 WORKLIST = 200  # images that Review is sent at most
+HEADINGS = {"wrong": "Became wrong", "right": "Became right", "check": "Now to a person"}  # what harms comes first
 GROUPS = {  # (label, what B makes of it) -> title
-    ("bad", "right"): "Bad parts that are caught now",
-    ("good", "right"): "Good parts that are passed now",
-    ("bad", "wrong"): "New escapes: bad parts that are passed now",
-    ("good", "wrong"): "New overkill: good parts that are rejected now",
-    ("bad", "check"): "Bad parts that go to a person now",
-    ("good", "check"): "Good parts that go to a person now",
+    ("bad", "wrong"): "Became wrong: bad parts that B passes (new escapes)",
+    ("good", "wrong"): "Became wrong: good parts that B rejects (new overkill)",
+    ("bad", "right"): "Became right: bad parts that B catches",
+    ("good", "right"): "Became right: good parts that B passes",
+    ("bad", "check"): "Now to a person: bad parts",
+    ("good", "check"): "Now to a person: good parts",
 }
-HEADINGS = {"right": "Became right", "wrong": "Became wrong", "check": "Now to a person"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def how(compared: Comparison) -> str:
         "An image counts when it was held out for both models; its label is the one it has today.",
         "Difference of I-AUROC: DeLong's paired test. Difference of AP: bootstrap within good and within bad, the same "
         "draws for both models. Both take the images as independent. Intervals of 95 %.",
-        "Each model judges at its own thresholds in force, which can be changed on the Evaluate page.",
+        "Each model judges at its own thresholds in force, which can be changed on the Evaluate page; the marks on the "
+        "curves are at the threshold from which on it calls a part bad.",
     ]
     kinds = (compared.first.held_out, compared.second.held_out)
     if kinds[0] != kinds[1]:
@@ -273,24 +274,21 @@ def _draw_flips(project: projects.Project, compared: Comparison) -> None:
     n = len(compared.image_ids)
     st.subheader(f"Where the verdict changes: {len(found):,} of {count(n, 'image')}", anchor=False)
     if not found:
-        st.caption("Each at its own threshold in force, the two models judge every shared image the same.")
+        st.caption("Each at its own thresholds in force, the two models judge every shared image the same.")
         return
-    outcomes = [name for name in HEADINGS if name != "check" or any(flip.outcome == "check" for flip in found)]
-    for column, name in zip(st.columns(len(outcomes), gap="medium"), outcomes, strict=True):
-        with column:
-            here = [flip for flip in found if flip.outcome == name]
-            st.markdown(f"**{HEADINGS[name]}: {len(here):,}**")
-            if not here:
-                st.caption("None.")
-            for label in ("bad", "good"):
-                _draw_group(project, compared, [flip for flip in here if flip.label == label])
+    by_outcome = {name: [flip for flip in found if flip.outcome == name] for name in HEADINGS}
+    words = [f"{HEADINGS[name]}: **{len(flips):,}**" for name, flips in by_outcome.items() if flips or name != "check"]
+    st.markdown(" · ".join(words))
+    for flips in by_outcome.values():
+        for label in ("bad", "good"):
+            _draw_group(project, compared, [flip for flip in flips if flip.label == label])
 
 
 def _draw_group(project: projects.Project, compared: Comparison, group: Sequence[Flip]) -> None:
     if not group:
         return
     title = GROUPS[group[0].label, group[0].outcome]
-    st.caption(f"{title} ({len(group):,})")
+    st.markdown(f"**{title}: {len(group):,}**")
     shown = group[:SHOWN]
     stored = {image.id: image for image in images.get_many(resources.database(), image_ids=[f.image_id for f in shown])}
     tiles = st.container(horizontal=True, gap="small")  # as many in a row as there is room for

@@ -106,7 +106,7 @@ def _learned_from(model: registry.Model) -> str:
 def _origin(entry: lineage.Entry) -> str:
     """The parent, and what changed against it, in one line."""
     if entry.parent is None:
-        return "No parent: no model was active when it was trained, or that model has been deleted."
+        return "No parent on record: it is the first model, or its parent was deleted."
     try:
         changes = snapshots.changes(resources.database(), before=entry.parent, after=entry.model)
     except ModelFolderError as error:

@@ -290,21 +290,20 @@ def test_the_comparison_says_on_what_it_rests_and_what_it_means(pair: tuple[regi
 def test_flips_are_told_apart_by_direction_and_outcome(pair: tuple[registry.Model, registry.Model]) -> None:
     said = texts(comparing(pair[0].id, pair[1].id))
     assert "Where the verdict changes: 4 of 10 images" in said
-    assert "**Became right: 2**" in said
-    assert "**Became wrong: 2**" in said
+    assert "Became wrong: **2** · Became right: **2**" in said
     for title in list(compare.GROUPS.values())[:4]:
-        assert f"{title} (1)" in said
+        assert f"**{title}: 1**" in said
     assert "Now to a person" not in said
     assert "A ✕ Bad 1.000 → B ✓ Good -1.200" in said  # part-6, bad: the new escape
 
 
-def test_parts_that_go_to_a_person_have_their_own_column(
+def test_parts_that_go_to_a_person_have_a_group_of_their_own(
     db: Database, pair: tuple[registry.Model, registry.Model]
 ) -> None:
     thresholds.save(db, model_id=pair[1].id, threshold=2.0, threshold_low=0.6, how="by hand", inspector="Ada")
     said = texts(comparing(pair[0].id, pair[1].id))
-    assert "**Now to a person: 2**" in said
-    assert "Good parts that go to a person now (1)" in said
+    assert "Now to a person: **2**" in said
+    assert "**Now to a person: good parts: 1**" in said
 
 
 @pytest.mark.parametrize("letter", ["a", "b"])
