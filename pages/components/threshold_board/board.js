@@ -387,6 +387,7 @@ class Board {
       say(p[`${name}Value`], percent(rates[name]));
       say(p[`${name}Under`], n ? fitting(`${whole(events)} of ${whole(n)}`, done.split(" "), two ? 17 : 26) : `no ${done.split(" ")[0]} image`);
       p[name].classList.toggle("nothing", !n);
+      p[name].classList.toggle("zero", events === 0);
       const none = name === "escape" && events === 0 && n;
       say(p[`${name}Range`], none ? `95 %: at most ${percent(data.claims.most)}` : interval ? `95 %: ${range(interval)}` : "");
     }

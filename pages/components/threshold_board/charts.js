@@ -145,24 +145,26 @@ class HistogramChart extends Chart {
     this.zones.forEach((zone, i) => {
       for (const [name, value] of Object.entries({ x: ends[i][0], width: Math.max(0, ends[i][1] - ends[i][0]), y: this.top, height: this.plotH })) zone.setAttribute(name, value);
     });
+    const grips = {};
     for (const which of ["low", "high"]) {
       const x = this.places[which][0];
-      const [wide, line, grip, word] = this[`${which}Parts`];
+      const [wide, line, , word] = this[`${which}Parts`];
       for (const node of [wide, line]) for (const [name, value] of Object.entries({ x1: x, x2: x, y1: this.top - 6, y2: foot })) node.setAttribute(name, value);
       word.textContent = (two ? (which === "low" ? "T1 " : "T2 ") : "") + signed(which === "low" ? low : high);
       const room = 16 + 7.2 * word.textContent.length;
-      // The grips of two near thresholds stand side by side, and none leaves the picture.
-      let middle = Math.min(right - room / 2, Math.max(left + room / 2, x));
-      if (two && Math.abs(this.places.high[0] - this.places.low[0]) < room + 4) {
-        const centre = Math.min(right - room - 2, Math.max(left + room + 2, (this.places.high[0] + this.places.low[0]) / 2));
-        middle = centre + (which === "low" ? -1 : 1) * (room / 2 + 2);
-      }
-      grip.setAttribute("x", middle - room / 2);
-      grip.setAttribute("width", room);
-      grip.setAttribute("y", 2);
-      word.setAttribute("x", middle);
-      word.setAttribute("y", 15);
+      grips[which] = { room, at: Math.min(right - room / 2, Math.max(left + room / 2, x)) }; // none leaves the picture
       this.describe(which, { min: domain[0], max: domain[1], now: which === "low" ? low : high, words: this.board.words(which) });
+    }
+    const apart = (grips.low.room + grips.high.room) / 2 + 4;
+    if (two && grips.high.at - grips.low.at < apart) { // those of two near thresholds stand side by side
+      const middle = Math.min(right - apart, Math.max(left + apart, (grips.low.at + grips.high.at) / 2));
+      [grips.low.at, grips.high.at] = [middle - apart / 2, middle + apart / 2];
+    }
+    for (const [which, { room, at }] of Object.entries(grips)) {
+      const [, , grip, word] = this[`${which}Parts`];
+      for (const [name, value] of Object.entries({ x: at - room / 2, width: room, y: 2 })) grip.setAttribute(name, value);
+      word.setAttribute("x", at);
+      word.setAttribute("y", 15);
     }
   }
 
