@@ -23,7 +23,7 @@ from storage.comparison import Comparison, Flip
 
 EDGE = 128  # px, of a flip's picture
 TILE_WIDTH = 364  # px; two fit beside each other at 1366, four at 1920
-SHOWN = 6  # flips of one kind with picture; Review goes through all of them
+SHOWN = 8  # flips of one kind with picture; Review goes through all of them
 WORKLIST = 200  # images that Review is sent at most
 HEADINGS = {"wrong": "Became wrong", "right": "Became right", "check": "Now to a person"}  # what harms comes first
 GROUPS = {  # (label, what B makes of it) -> title
@@ -31,8 +31,8 @@ GROUPS = {  # (label, what B makes of it) -> title
     ("good", "wrong"): "Became wrong: good parts that B rejects (new overkill)",
     ("bad", "right"): "Became right: bad parts that B catches",
     ("good", "right"): "Became right: good parts that B passes",
-    ("bad", "check"): "Now to a person: bad parts",
-    ("good", "check"): "Now to a person: good parts",
+    ("bad", "check"): "Bad parts that now go to a person",
+    ("good", "check"): "Good parts that now go to a person",
 }
 
 

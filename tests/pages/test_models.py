@@ -303,7 +303,7 @@ def test_parts_that_go_to_a_person_have_a_group_of_their_own(
     thresholds.save(db, model_id=pair[1].id, threshold=2.0, threshold_low=0.6, how="by hand", inspector="Ada")
     said = texts(comparing(pair[0].id, pair[1].id))
     assert "Now to a person: **2**" in said
-    assert "**Now to a person: good parts: 1**" in said
+    assert "**Good parts that now go to a person: 1**" in said
 
 
 @pytest.mark.parametrize("letter", ["a", "b"])
