@@ -162,9 +162,9 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
 
     # Curves of held-out images
     go("Evaluate")
-    expect(page.get_by_text("ROC · area")).to_be_visible()
-    expect(page.get_by_text("rests on 16 good and 8 bad images")).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(4)
+    expect(page.get_by_text("On 16 good and 8 bad images that the model never saw")).to_be_visible()
+    expect(page.locator(".ssn-threshold .chart")).to_have_count(3)
+    expect(page.locator(".tile.auroc")).to_contain_text("95 %")
     shot("8-evaluate")
 
     # New images on the active model
