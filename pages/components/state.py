@@ -6,6 +6,7 @@ Views use the functions; widgets take their `key=` from :class:`Key`.
 from __future__ import annotations
 
 import secrets
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -303,15 +304,22 @@ def targets() -> Targets:
     return st.session_state[Key.THRESHOLD_TARGETS]
 
 
-def study_key(project: int) -> str:
-    """The key of the selector of studies: a project's own."""
-    return f"{Key.STUDY}-{project}"
+def study_key(project: int, shown: str) -> str:
+    """The key of the selector of studies: a project's own, and a new one whenever a line of it (`shown`) changes.
+
+    The browser keeps the line that was chosen as it was, so another key is needed to say that a study was closed.
+    """
+    return f"{Key.STUDY}-{project}-{zlib.crc32(shown.encode('utf-8', 'replace'))}"
 
 
-def show_study(project: int, study: int) -> None:
-    """Choose a study (before its selector is drawn): the one just set up."""
-    st.session_state[study_key(project)] = study
-    set_new_study(project, False)
+def chosen_study(project: int) -> int | None:
+    """The study that is looked at; None before one was chosen."""
+    return st.session_state.get(f"{Key.STUDY}-{project}")
+
+
+def choose_study(project: int, study: int) -> None:
+    """Look at a study."""
+    st.session_state[f"{Key.STUDY}-{project}"] = study
 
 
 def new_study(project: int) -> bool:

@@ -53,18 +53,25 @@ def draw(project: projects.Project) -> None:
 
 
 def _choose(project: projects.Project, listed: list[studies.Study]) -> studies.Study:
-    by_id = {study.id: study for study in listed}
+    lines = {study.id: _line(study) for study in listed}
+    told = list(lines.values())
+    for study in listed:  # two that look the same could not be told apart
+        if told.count(lines[study.id]) > 1:
+            lines[study.id] += f" · no. {study.id}"
+    ids = list(lines)
+    before = state.chosen_study(project.id)
     select, button = st.columns([3, 1], vertical_alignment="center")
     chosen = select.selectbox(
         "Study",
-        list(by_id),
-        format_func=lambda study_id: _line(by_id[study_id]),
-        key=state.study_key(project.id),
-        persist_state="session",
+        ids,
+        index=ids.index(before) if before in ids else 0,
+        format_func=lines.__getitem__,
+        key=state.study_key(project.id, str(lines)),
         label_visibility="collapsed",
     )
+    state.choose_study(project.id, chosen)
     button.button("New study", on_click=state.set_new_study, args=(project.id, True), width="stretch", key="study-new")
-    return by_id[chosen]
+    return next(study for study in listed if study.id == chosen)
 
 
 def _line(study: studies.Study) -> str:

@@ -58,7 +58,7 @@ def _raters(found: Results) -> str:
         f"Miss rate<small>bad called good (escape), at most {_limit(limits.miss_rate)}</small>",
         f"False-alarm rate<small>good called bad (overkill), at most {_limit(limits.false_alarm_rate)}</small>",
         "Agrees with oneself<small>same verdict in every trial</small>",
-        "Agrees with reference<small>kappa</small>",
+        "Kappa<small>with the reference</small>",
     )
     return _table(header, [_rater_row(rater, found) for rater in found.raters])
 
@@ -234,6 +234,7 @@ _CSS = f"""
 .ssn-agreement td {{ padding: 8px 14px 8px 0; vertical-align: top; border: 0; border-bottom: 1px solid {palette.LINE};
   max-width: 16em; overflow-wrap: anywhere; }}
 .ssn-agreement small {{ display: block; font-size: 12.5px; font-weight: 400; color: {palette.MUTED}; }}
+.ssn-agreement.figures td:first-child {{ min-width: 9em; }}
 .ssn-agreement .value {{ white-space: nowrap; }}
 .ssn-agreement .stands {{ margin-left: 0.6em; font-weight: 600; }}
 .ssn-agreement.parts td {{ vertical-align: middle; padding: 5px 14px 5px 0; }}

@@ -93,7 +93,8 @@ def _form(project: projects.Project, number: int, inspector: str, labelled: int)
                     trials=int(n_trials),
                     limits=Limits(effectiveness / 100, miss / 100, alarm / 100),
                 )
-                state.show_study(project.id, study.id)
+                state.choose_study(project.id, study.id)
+                state.set_new_study(project.id, False)
                 st.rerun()
 
 

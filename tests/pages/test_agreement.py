@@ -172,7 +172,9 @@ def test_closing_shows_the_results_to_all_and_ends_the_judging(db: Database) -> 
     study = seed(db)
     judge(db, study, "Ada", n=7)
     app = open_as("Bo")
+    assert app.main.selectbox[0].options[0].startswith("First look · running")
     app.button(key="study-close").click().run()
+    assert app.main.selectbox[0].options == ["First look · closed, 0 of 1 inspector done"]
     assert studies.get(db, study_id=study.id).is_closed
     assert "closed 20" in texts(app)
     assert "Effectiveness" in drawn(app)
@@ -197,6 +199,16 @@ def test_several_studies_are_listed_with_their_state_and_each_can_be_looked_at(d
     assert [option.split(" · ")[-1] for option in select.options] == ["not begun", "finished, 1 of 1 inspector done"]
     select.set_value(first.id).run()
     assert "Effectiveness" in drawn(app)
+
+
+def test_studies_that_look_the_same_can_be_told_apart(db: Database) -> None:
+    first = seed(db)
+    studies.create(db, project_id=first.project_id, name="First look", inspector="Ada", n_parts=6, trials=3)
+    app = open_as()
+    select = app.main.selectbox[0]
+    assert len(set(select.options)) == 2
+    select.set_value(first.id).run()
+    assert "Judge 6 parts, 2 times" in texts(app)
 
 
 def test_another_study_can_be_set_up_beside_the_first(db: Database) -> None:
