@@ -19,12 +19,21 @@ MEANING = (
 )
 
 
-def draw_map_verdict(model: registry.Model, listed: Sequence[images.Image], *, current: int, read_at: float) -> None:
-    """The buttons for the current image of the worklist, and the hit rate so far."""
+def draw_map_verdict(
+    model: registry.Model, listed: Sequence[tuple[images.Image, str]], *, current: int, read_at: float
+) -> None:
+    """The buttons for the current image of the worklist, and the hit rate so far.
+
+    Args:
+        listed: the worklist: each image and its role for the model.
+    """
     db = resources.database()
-    said = map_verdicts.newest(db, model_id=model.id, image_ids=[image.id for image in listed])
+    said = map_verdicts.newest(db, model_id=model.id, image_ids=[image.id for image, _ in listed])
     map_verdict(
-        [Judged(image.id, image.name, image.label, said.get(image.id)) for image in listed],
+        [
+            Judged(image.id, image.name, image.label, said.get(image.id), counts=role == model.held_out)
+            for image, role in listed
+        ],
         project_id=model.project_id,
         model_id=model.id,
         current=current,

@@ -143,7 +143,8 @@ def _draw(model: registry.Model, filter_name: str) -> None:
     position = listed.index(chosen)
     with facts:
         draw_facts(model, by_id[current], chosen)
-        draw_map_verdict(model, [by_id[e.image_id] for e in listed], current=current, read_at=read_at)
+        judged = [(by_id[entry.image_id], entry.role) for entry in listed]
+        draw_map_verdict(model, judged, current=current, read_at=read_at)
     with listing:
         st.button("Refresh list", key="review-refresh", on_click=state.forget_worklist, help=REFRESH_HELP)
         if filter_name == "small_defects":

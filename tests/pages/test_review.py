@@ -202,6 +202,7 @@ def test_map_verdicts_give_a_hit_rate_with_its_interval_on_held_out_bad_images_a
     told = {item["id"]: (item["label"], item["verdict"]) for item in _judge(app)["items"]}
     assert told[ids[2]] == ("bad", "on_defect")
     assert told[ids[0]] == ("good", None)
+    assert {item["id"] for item in _judge(app)["items"] if item["counts"]} == set(ids[1:4])  # out-of-fold
     back = map_verdicts.MapVerdict("tab", 4, model.id, ids[3], "unsure", "Ada")
     map_verdicts.record(db, project_id=project.id, events=[back])
     assert "**On the defect: 1 of 1, 100 %**" in texts(app.run())

@@ -42,6 +42,7 @@ class Judged:
     name: str
     label: str | None  # good | bad | unsure | None
     verdict: str | None  # on_defect | elsewhere | unsure | None
+    counts: bool  # held out: its verdict makes the hit rate
 
 
 def map_verdict(
@@ -58,7 +59,10 @@ def map_verdict(
         "uid": key,
         "project": project_id,
         "model": model_id,
-        "items": [{"id": j.image_id, "name": plain(j.name), "label": j.label, "verdict": j.verdict} for j in judged],
+        "items": [
+            {"id": j.image_id, "name": plain(j.name), "label": j.label, "verdict": j.verdict, "counts": j.counts}
+            for j in judged
+        ],
         "current": current,
         "now": read_at,
         "keys": [{"key": key, "verdict": v, "words": words, "help": more} for key, (v, words, more) in KEYS.items()],

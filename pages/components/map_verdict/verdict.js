@@ -38,7 +38,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
       button.disabled = !isBad();
       button.setAttribute("aria-pressed", isBad() && verdict === key.verdict);
     }
-    s.title.textContent = isBad() ? "Where does the map look?" : "Map verdict: for Bad only";
+    const counts = item()?.counts ?? true;
+    s.title.textContent = !isBad() ? "Map verdict: for Bad only" : counts ? "Where does the map look?" : "Map verdict: not counted";
+    s.title.title = counts ? "" : "The model has seen this image: only held-out images make the hit rate.";
     s.line.textContent = s.note ?? "";
   };
 

@@ -101,6 +101,11 @@ class EvidenceLayer {
     this.frame.role = shown ? "application" : null;
   }
 
+  /** Whether some cells count and some do not; with the mean of all cells there is nothing to outline. */
+  someCount() {
+    return !!this.evidence && this.evidence.k < this.evidence.cells.length;
+  }
+
   focused() {
     return this.frame.matches(":focus");
   }
@@ -198,8 +203,8 @@ class EvidenceLayer {
   paint() {
     const { evidence, viewer } = this;
     this.line.hidden = !viewer.data.picture.cells;
-    this.toggle.hidden = !evidence;
-    this.outlineText.textContent = evidence && evidence.k < evidence.cells.length ? `Outline the ${evidence.k}` : "Outline";
+    this.toggle.hidden = !this.someCount();
+    this.outlineText.textContent = this.someCount() ? `Outline the ${evidence.k}` : "";
     this.check.checked = viewer.set.cells;
     this.say();
     this.canvas.hidden = !evidence || viewer.hidden;
@@ -221,17 +226,21 @@ class EvidenceLayer {
   }
 
   exactness() {
-    return this.evidence.rounded
-      ? "This map was kept in 16 bits by an earlier version: each cell is rounded, by up to 0.05 %"
-      : "Exact: the colours are smoothed for the eye, these numbers are not";
+    const { rounded, bias_read } = this.evidence;
+    return [
+      rounded ? "This map was kept in 16 bits: each cell is rounded, by up to 0.05 %" : "The cells are exact",
+      "The colours are smoothed for the eye",
+      bias_read ? "" : "The bias is what the map leaves of the score: its own network, trained without this image, is not kept",
+    ].filter(Boolean).join(". ");
   }
 
   /** Texts alternate between plain and bold. */
   saySum() {
-    const { score, pooled, bias, k, cells } = this.evidence;
+    const { score, pooled, bias, k, cells, rounded } = this.evidence;
     const highest = k < cells.length ? `mean of the ${k} highest of ${cells.length.toLocaleString("en")} cells` : "mean of all cells";
     const sum = `${signed(pooled)} (${highest}) ${bias < 0 ? "−" : "+"} ${Math.abs(bias).toFixed(3)} (bias)`;
-    return [["Score ", signed(score), ` = ${sum}`], this.focused() ? "Arrow keys move" : "Drag to cover cells"];
+    const hint = this.focused() ? "Arrow keys move" : "Drag covers cells";
+    return [["Score ", signed(score), ` ${rounded ? "≈" : "="} ${sum}`], rounded ? `${hint} · ±0.05 %` : hint];
   }
 
   sayCell() {
@@ -268,7 +277,7 @@ class EvidenceLayer {
       [context.strokeStyle, context.lineWidth] = [light, (dark / 2) * ratio];
       stroke();
     };
-    if (viewer.set.cells && evidence.k < evidence.cells.length) {
+    if (viewer.set.cells && this.someCount()) {
       const edges = countedEdges(evidence, x, y);
       twice(() => context.stroke(edges), 3, "#4be3ff");
     }

@@ -144,7 +144,7 @@ class Viewer {
     const letter = event.key.toLowerCase();
     if (down && (event.composedPath()[0]?.closest?.(TYPING) || document.querySelector("[role=dialog]"))) return;
     if (letter === "h") this.hide(down);
-    else if (down && letter === "k" && !event.repeat && this.layer.evidence) this.change("cells", !this.set.cells);
+    else if (down && letter === "k" && !event.repeat && this.layer.someCount()) this.change("cells", !this.set.cells);
     else if (down && this.layer.key(event)) {
       event.preventDefault();
       event.stopPropagation(); // the list of images has the same keys
