@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 import ssn_core
-from ssn_core import intervals, metrics
+from ssn_core import intervals, metrics, operating_point
 from ssn_core.errors import ModelFolderError
 from ssn_core.recipes import RECIPES
 from ssn_core.report import facts as told
@@ -359,6 +359,8 @@ def _files(db: Database, model: Model) -> tuple[tuple[str, int, str], ...] | str
     try:
         folder = thresholds.folder_in_force(db, model)
         found = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+        # The copy of the thresholds holds the time of their saving, so its hash would be a date in disguise.
+        found = [path for path in found if path.name != operating_point.FILE_NAME]
         return tuple((path.name, path.stat().st_size, files.hash_file(path)) for path in found[:MAX_FILES])
     except ModelFolderError as error:
         return error.what

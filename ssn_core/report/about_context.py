@@ -321,6 +321,9 @@ def provenance(facts: Facts) -> Html:
                 ([name, number(n_bytes), _code(sha256)] for name, n_bytes, sha256 in facts.files),
             )
         )
+        parts.append(
+            tag("p", "operating_point.json, a copy of the thresholds in force, is told in section 6.", class_="note")
+        )
     parts.append(tag("h3", "Software"))
     then = {} if isinstance(trained, str) else dict(trained.versions)
     now = dict(facts.software)
