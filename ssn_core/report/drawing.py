@@ -17,7 +17,7 @@ from ssn_core.metrics import pr_curve, roc_curve
 from ssn_core.report.html import Content, Html, tag
 
 Floats = NDArray[np.float64]
-GOOD, BAD, INK = "#0b6fa4", "#c8500a", "#1d2733"  # as on the pages (pages/components/palette.py)
+GOOD, BAD = "#0b6fa4", "#c8500a"  # as on the pages (pages/components/palette.py)
 N_BINS = 48
 
 _SIDE, _LEFT, _TOP, _BOTTOM, _RIGHT = 240.0, 46.0, 10.0, 40.0, 12.0  # of a curve's plot and its margins
