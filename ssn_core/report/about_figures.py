@@ -153,6 +153,7 @@ def thresholds(facts: Facts, measured: Measured) -> Html:
             ]
             for place, one in enumerate(shown)
         ),
+        class_="history",
     )
     hidden = len(facts.versions) - len(shown)
     return join(

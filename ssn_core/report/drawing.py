@@ -21,6 +21,7 @@ GOOD, BAD = "#0b6fa4", "#c8500a"  # as on the pages (pages/components/palette.py
 N_BINS = 48
 
 _SIDE, _LEFT, _TOP, _BOTTOM, _RIGHT = 240.0, 46.0, 10.0, 40.0, 12.0  # of a curve's plot and its margins
+_LINE = 14.0  # from one line of words to the next
 _WIDE, _PANEL, _GAP = 560.0, 84.0, 26.0  # of the histogram
 
 
@@ -144,22 +145,25 @@ def _square(x: Floats, y: Floats, marks: Sequence[Mark], *, title: str, across: 
         parts.append(_line(_LEFT, bottom, right, _TOP, "chance"))
     points = thinned(_LEFT + _SIDE * x, bottom - _SIDE * y)
     parts.append(tag("polyline", points=" ".join(f"{a},{b}" for a, b in points), class_="curve"))
-    for number, mark in enumerate(marks):
-        at_x, at_y = _LEFT + _SIDE * mark.x, bottom - _SIDE * mark.y
-        parts.append(tag("circle", cx=_coordinate(at_x), cy=_coordinate(at_y), r=4, class_="mark"))
-        beside = at_x > right - 110  # there is no room for the words on the right
-        parts.append(
-            _label(
-                at_x + (-8 if beside else 8),
-                min(max(at_y + 15, _TOP + 16), bottom - 8) + 13 * number,
-                mark.words,
-                anchor="end" if beside else "start",
-            )
-        )
+    parts += _marks(marks, right, bottom)
     parts.append(_label(_LEFT + _SIDE / 2, bottom + 31, across, anchor="middle"))
     middle = _TOP + _SIDE / 2
     parts.append(_label(12, middle, up, anchor="middle", transform=f"rotate(-90 12 {_coordinate(middle)})"))
     return _svg(right + _RIGHT, bottom + _BOTTOM, title, parts)
+
+
+def _marks(marks: Sequence[Mark], right: float, bottom: float) -> Iterable[Html]:
+    """Circles on the curve with their words below them; words that would lie on others go below those."""
+    taken: list[float] = []
+    for mark in sorted(marks, key=lambda mark: -mark.y):  # from the top down
+        x, y = _LEFT + _SIDE * mark.x, bottom - _SIDE * mark.y
+        place = min(max(y + 15, _TOP + 16), bottom - 8)
+        if taken and place < taken[-1] + _LINE:
+            place = taken[-1] + _LINE
+        taken.append(place)
+        yield tag("circle", cx=_coordinate(x), cy=_coordinate(y), r=4, class_="mark")
+        left = x > right - 110  # there is no room for the words on the right
+        yield _label(x + (-8 if left else 8), place, mark.words, anchor="end" if left else "start")
 
 
 def _bars(counts: NDArray[np.int64], foot: float, colour: str) -> Iterable[Html]:

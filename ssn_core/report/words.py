@@ -58,8 +58,9 @@ def rate(events: int, n: int, *, nothing: str) -> tuple[str, str]:
 
 
 def signed(value: float, *, digits: int = 3) -> str:
-    """A difference with its sign; a true minus sign."""
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    """A difference with its sign, a true minus sign; what rounds to zero has none."""
+    shown = f"{value:+.{digits}f}"
+    return shown[1:] if not float(shown) else shown.replace("-", "\N{MINUS SIGN}")
 
 
 def plain_number(value: float) -> str:

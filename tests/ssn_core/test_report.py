@@ -76,6 +76,21 @@ def test_a_rate_without_anything_to_count_is_not_zero() -> None:
     assert (value, interval) == ("2.0\xa0% (1 of 50)", "0.4\xa0% to 10.5\xa0%")
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0.000"), (-0.0001, "0.000"), (-0.012, "\N{MINUS SIGN}0.012"), (0.5, "+0.500")]
+)
+def test_a_difference_has_its_sign(value: float, shown: str) -> None:
+    assert words.signed(value) == shown
+
+
+def test_the_words_of_two_marks_do_not_lie_on_each_other() -> None:
+    labels, scores = many(100)
+    drawn = drawing.roc(labels, scores, [Mark(0.0, 0.9, "upper"), Mark(0.03, 0.97, "lower"), Mark(0.05, 0.99, "more")])
+    places = {name: float(re.findall(rf'y="([0-9.]+)"[^>]*>{name}<', drawn)[0]) for name in ("upper", "lower", "more")}
+    assert places["upper"] - places["lower"] >= 13
+    assert places["lower"] - places["more"] >= 13
+
+
 def many(n: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     labels = (rng.random(n) < 0.3).astype(np.int8)
