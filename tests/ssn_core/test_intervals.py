@@ -366,6 +366,30 @@ def test_the_paired_difference_of_ap_holds_the_truth_in_95_of_100_cases():
     assert share_that_hold(truth[0] - truth[1], found) == pytest.approx(0.95, abs=0.02)
 
 
+@pytest.mark.parametrize(("n_good", "n_bad"), [(3, 50), (50, 3), (100, 5), (8, 50)])
+def test_few_images_in_a_class_never_make_ap_look_certain(n_good, n_bad):
+    rng = np.random.default_rng(24)
+    labels, many = np.repeat([0, 1], [n_good, n_bad]), 4000
+    for auroc in (0.6, 0.8):
+        everybody = binormal(rng, n_good=many * n_good, n_bad=many * n_bad, auroc=auroc)
+        truth = ap(np.repeat([0, 1], [many * n_good, many * n_bad]), everybody)
+        pairs = [[binormal(rng, n_good=n_good, n_bad=n_bad, auroc=auroc) for _ in range(2)] for _ in range(300)]
+        single = [intervals.ap_interval(labels, first, resamples=100) for first, _ in pairs]
+        paired = [intervals.ap_difference(labels, *pair, resamples=100).interval for pair in pairs]
+        assert share_that_hold(truth, single) > 0.94  # the bootstrap alone: from 0.73
+        assert share_that_hold(0.0, paired) > 0.94  # and from 0.82
+
+
+def test_many_images_take_fewer_resamples_unless_a_number_is_given():
+    assert [intervals.usual_resamples(n) for n in (0, 10_000, 20_000, 100_000, 10**9)] == [2000, 2000, 1000, 200, 200]
+    rng = np.random.default_rng(25)
+    labels = np.repeat([0, 1], [19_000, 1000])
+    scores = rng.normal(size=20_000) + 2 * labels
+    usual = intervals.ap_interval(labels, scores)
+    assert usual == intervals.ap_interval(labels, scores, resamples=1000)
+    assert usual != intervals.ap_interval(labels, scores, resamples=999)
+
+
 def test_the_same_seed_gives_the_same_interval():
     rng = np.random.default_rng(7)
     labels = np.repeat([0, 1], [60, 20])
