@@ -127,7 +127,7 @@ def network_bias(folder: Path) -> float | None:
     path = folder / "weights.safetensors"
     try:
         return _bias(path, path.stat().st_mtime_ns)
-    except (OSError, safetensors.SafetensorError):
+    except (OSError, safetensors.SafetensorError, TypeError):  # TypeError: a bias that is not one number
         return None
 
 

@@ -74,7 +74,7 @@ def explain(db: Database, *, model: Model, image: Image) -> MapEvidence:
     bias = None if role == _OUT_OF_FOLD else _own_bias(db, model)
     taken_apart = evidence.explain(stored.cells, fraction=fraction, bias=0.0)
     shown = evidence.explain(stored.cells, fraction=fraction, bias=score - taken_apart.pooled if bias is None else bias)
-    if abs(shown.score - score) > evidence.tolerance(shown, rounded=stored.rounded):
+    if not abs(shown.score - score) <= evidence.tolerance(shown, rounded=stored.rounded):  # NaN is refused too
         raise SsnError(
             "The map and the score do not belong together",
             value=f"{shown.score:.4f} from the map",

@@ -73,6 +73,9 @@ def read(db: Database, *, model_id: int, sha256: str) -> StoredMap | None:
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype not in (np.float16, np.float32):
         _log.warning("The anomaly map %s is not one of ours and is left out", path)
         return None
+    if not np.isfinite(found).all():  # never written by us; it would pass every comparison that follows
+        _log.warning("The anomaly map %s holds values that are not finite and is left out", path)
+        return None
     return StoredMap(found.astype(np.float32), rounded=found.dtype == np.float16)
 
 

@@ -93,6 +93,10 @@ def test_the_bias_is_read_from_a_models_folder(tmp_path) -> None:
     damaged.mkdir()
     (damaged / "weights.safetensors").write_bytes(b"nothing")
     assert evidence.network_bias(damaged) is None
+    several = tmp_path / "several"
+    several.mkdir()
+    save_file({"head.bias": np.zeros(2, dtype=np.float32)}, several / "weights.safetensors")
+    assert evidence.network_bias(several) is None
 
 
 def test_no_page_waits_for_torch_to_explain_a_map() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_what_is_not_finite_or_no_map_is_refused(db: Database) -> None:
         maps.save(db, model_id=3, sha256=SHA, cam=np.zeros(2))
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "pickle", "other", "integers"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "pickle", "other", "integers", "nan"])
 def test_a_damaged_map_counts_as_missing_and_nothing_is_unpickled(db: Database, damage: str) -> None:
     maps.save(db, model_id=3, sha256=SHA, cam=np.zeros((22, 8)))
     path = path_of(db)
@@ -100,6 +101,7 @@ def test_a_damaged_map_counts_as_missing_and_nothing_is_unpickled(db: Database, 
         path.write_text("not a map")
     else:
         odd = {"pickle": np.array([[print]]), "other": np.zeros((2, 2, 2)), "integers": np.zeros((2, 2), dtype=int)}
+        odd["nan"] = np.array([[0.0, np.nan]], dtype=np.float32)
         with path.open("wb") as file:
             np.save(file, odd[damage], allow_pickle=True)
     assert maps.load(db, model_id=3, sha256=SHA) is None
@@ -138,6 +140,11 @@ def test_a_map_that_does_not_give_the_score_is_no_evidence(
     image = store(db, model, add_images(1)[0], a_map(), pooled_mean(a_map(), fraction=Q) - 3.25 + 0.01, "unseen")
     with pytest.raises(SsnError, match="do not belong together"):
         map_evidence.explain(db, model=model, image=image)
+    again = folder.parent / "again"
+    again.mkdir()
+    save_file({"head.bias": np.full((), np.nan, dtype=np.float32)}, again / "weights.safetensors")
+    with pytest.raises(SsnError, match="do not belong together"):
+        map_evidence.explain(db, model=replace(model, folder="models/1/again"), image=image)
 
 
 def test_what_is_missing_for_the_evidence_is_said(
