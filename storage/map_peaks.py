@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +66,13 @@ def peaks(
         known.update(added)
         _write(path, known)
     return {sha256: known[sha256] for sha256 in wanted if sha256 in known}
+
+
+def keep(db: Database, *, model_id: int, found: Mapping[str, Peak]) -> None:
+    """Add the peaks of maps that were just written; those of an earlier map of the same image are replaced."""
+    if found:
+        path = _path(db, model_id)
+        _write(path, {**_read(path), **found})
 
 
 def of_map(cells: NDArray[np.floating], *, fraction: float) -> Peak:

@@ -27,7 +27,19 @@ from ssn_core.recipes import get_recipe
 from ssn_core.rendering import png_bytes
 from ssn_core.sources import scan
 from ssn_core.weights import AUTO
-from storage import archives, files, images, map_evidence, map_peaks, maps, predictions, projects, registry, thresholds
+from storage import (
+    archives,
+    files,
+    images,
+    map_evidence,
+    map_peaks,
+    maps,
+    predictions,
+    projects,
+    registry,
+    snapshots,
+    thresholds,
+)
 from storage.db import Database
 from storage.files import write_atomically
 from storage.job_context import JobContext
@@ -180,7 +192,11 @@ def score(context: JobContext) -> dict[str, Any]:
 
 
 def score_missing(context: JobContext, row: registry.Model) -> int:
-    """Score what has no prediction of this model yet; the network is loaded only if there is something."""
+    """Score what has no prediction of this model yet; the network is loaded only if there is something.
+
+    An image that the network was trained on is never called unseen, even where the training was cut off before it had
+    stored its own scores and is not resumed: its role comes from the model's own list.
+    """
     todo = predictions.missing(context.db, model_id=row.id)
     if not todo:
         return 0
@@ -200,7 +216,10 @@ def score_missing(context: JobContext, row: registry.Model) -> int:
         on_error=on_error,
     )
     counted = _counted(context, "Scoring images", scored, len(todo))
-    return _store(context, row, ((s, UNSEEN) for s in counted), {image.sha256: image.id for image in todo})
+    roles = {entry["sha256"]: entry["role"] for entry in model.data}
+    roles.update((sha256, "train") for sha256, role in roles.items() if role in snapshots.LEARNED)
+    results = ((s, roles.get(s.key, UNSEEN)) for s in counted)
+    return _store(context, row, results, {image.sha256: image.id for image in todo})
 
 
 def inspect(context: JobContext) -> dict[str, Any]:
@@ -302,20 +321,22 @@ def _store(context: JobContext, row: registry.Model, results: Iterator[tuple[Sco
 
     Last come the maps' peaks, which the small-defect alarm needs; if they are cut off, the first list reads them.
     """
+    fraction = map_evidence.pooling_fraction(row)
     batch: list[tuple[int, float, str]] = []
-    keys: list[str] = []
+    peaks: dict[str, map_peaks.Peak] = {}
+    stored = 0
     for result, role in results:
         maps.save(context.db, model_id=row.id, sha256=result.key, cam=result.cam)
         batch.append((ids[result.key], result.score, role))
-        keys.append(result.key)
+        stored += 1
+        if fraction is not None:
+            peaks[result.key] = map_peaks.of_map(result.cam, fraction=fraction)
         if len(batch) == _STORE:
             predictions.store(context.db, model_id=row.id, rows=batch)
             batch = []
     predictions.store(context.db, model_id=row.id, rows=batch)
-    fraction = map_evidence.pooling_fraction(row)
-    if fraction is not None:
-        map_peaks.peaks(context.db, model_id=row.id, fraction=fraction, sha256s=keys)
-    return len(keys)
+    map_peaks.keep(context.db, model_id=row.id, found=peaks)
+    return stored
 
 
 def _save_array(path: Path, array: np.ndarray[Any, np.dtype[np.float32]]) -> None:

@@ -187,6 +187,18 @@ def test_peaks_are_read_from_the_maps_once_and_from_their_file_ever_after(
     assert (db.data_dir / "maps" / "3" / "peaks.npy").stat().st_size < 5 * 48 + 300
 
 
+def test_the_peak_of_a_map_that_was_written_again_is_the_new_one(db: Database) -> None:
+    other = hashlib.sha256(b"other").hexdigest()
+    for name in (SHA, other):
+        maps.save(db, model_id=3, sha256=name, cam=a_map(1))
+    before = map_peaks.peaks(db, model_id=3, fraction=Q, sha256s=[SHA, other])
+    maps.save(db, model_id=3, sha256=SHA, cam=a_map(2))
+    map_peaks.keep(db, model_id=3, found={SHA: map_peaks.of_map(a_map(2), fraction=Q)})
+    after = map_peaks.peaks(db, model_id=3, fraction=Q, sha256s=[SHA, other])
+    assert after[SHA].peak == pytest.approx(float(a_map(2).max())) != before[SHA].peak
+    assert after[other] == before[other]
+
+
 @pytest.mark.parametrize("damage", [b"", b"not a table", b"\x93NUMPY\x01\x00"])
 def test_a_damaged_file_of_peaks_is_made_anew(db: Database, damage: bytes) -> None:
     maps.save(db, model_id=3, sha256=SHA, cam=a_map())

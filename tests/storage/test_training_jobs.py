@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import delete
 
 from ssn_core import operating_point
 from storage import (
@@ -30,6 +31,7 @@ from storage import (
 from storage import images as image_store
 from storage.db import Database
 from storage.job_context import Cancelled, JobContext
+from storage.tables import PredictionRow
 from storage.worker import work
 
 HANDLERS = {
@@ -207,6 +209,17 @@ def test_held_out_scores_survive_an_interruption_while_they_are_stored(
     assert len(registry.list_models(filled, project_id=project)) == 1
     held_out = predictions.held_out(filled, model_id=model_id)
     assert (held_out.n_good, held_out.n_bad) == (15, 9)
+
+
+def test_an_image_the_network_learned_from_is_never_called_unseen(filled: Database, project: int) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    with filled.write() as session:  # as a training leaves them that was cut off before it stored its scores
+        session.execute(delete(PredictionRow).where(PredictionRow.model_id == model.id))
+    do(filled, "score", project, {"model_id": model.id})
+    roles = [one.role for one in predictions.scored(filled, model_id=model.id, limit=100)]
+    assert (roles.count("train"), roles.count("unseen"), len(roles)) == (24, 3, 27)
+    assert predictions.held_out(filled, model_id=model.id).image_ids == ()
 
 
 def test_images_that_come_later_are_scored_by_a_job_of_their_own(
