@@ -96,3 +96,22 @@ def test_holding_a_key_hides_the_map_and_no_slider_step_asks_the_server(
     page.get_by_role("slider", name="Opacity").fill("20")
     assert canvas.evaluate("c => c.style.opacity") == "0.2"
     assert [url for url in asked if not url.endswith("/ssn/labels")] == []  # which asks for news now and then
+
+
+def test_a_key_on_the_next_page_judges_nothing_of_the_one_that_was_left(
+    app_server: AppServer, context: BrowserContext, page: Page
+) -> None:
+    seed_model(app_server, 3)
+    context.add_cookies([{"name": "ssn_inspector", "value": "Ada", "url": app_server.base_url}])
+    page.goto(f"{app_server.base_url}/review")
+    expect(page.locator(".ssn-viewer")).to_have_attribute("data-shown", "part-0000.png", timeout=30_000)
+    page.keyboard.press("b")
+    page.wait_for_function("() => globalThis[Symbol.for('ssn.label-queue.1')].unsaved === 0", timeout=30_000)
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Models", exact=True).click()
+    page.locator(".ssn-strip").wait_for(state="detached")
+    page.keyboard.press("d")  # no time for the scripts of the page that was left to be gone
+    page.keyboard.press("g")
+    page.wait_for_timeout(300)
+    page.wait_for_function("() => globalThis[Symbol.for('ssn.label-queue.1')].unsaved === 0", timeout=30_000)
+    assert app_server.query("SELECT verdict FROM label_events") == [("bad",)]
+    assert app_server.query("SELECT verdict FROM map_verdicts") == []

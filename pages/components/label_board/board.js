@@ -5,7 +5,6 @@ const BOARDS = new Map(); // project -> Board
 const DETAILS = 200; // images in one request for names and labels
 const AHEAD = 8; // full-size images fetched ahead in the one-image view
 const TEARDOWN_MS = 1500; // an element that comes back within this time was only remounted
-const REMOUNT_MS = 400; // keys pressed meanwhile still count
 const TEXT_LIKE = "textarea, select, [contenteditable=true], " +
   "input:not([type=checkbox]):not([type=radio]):not([type=range]):not([type=button]):not([type=submit])";
 const HAS_OWN_KEYS = "button, a, input, summary, [role=slider], [role=radio], [role=radiogroup], [role=tab], " +

@@ -19,6 +19,7 @@ const POLL_MS = 4000; // how often an idle, visible tab asks for the work of oth
 const ADOPT_MS = 15000; // how often a tab looks for outboxes of dead tabs
 const TIMEOUT_MS = 20000;
 const ALIVE_MS = 150000; // without Web Locks: a tab silent for longer counts as gone (timers slow down to 60 s)
+const REMOUNT_MS = 400; // Streamlit may remount a component's element: keys pressed meanwhile still count
 const OUTBOX = "ssn.outbox.";
 const ADDRESSES = { label: "/ssn/labels", map: "/ssn/map-verdicts" };
 const MAP_RETRY_MS = 5000;

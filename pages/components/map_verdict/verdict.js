@@ -8,7 +8,7 @@ const TYPING = "textarea, select, [contenteditable=true], [role=combobox], [role
 
 export default function ({ data, parentElement, setTriggerValue }) {
   let s = JUDGES.get(data.uid);
-  if (!s) JUDGES.set(data.uid, (s = {}));
+  if (!s) JUDGES.set(data.uid, (s = { held: [] }));
   clearTimeout(s.bye);
   s.data = data;
   s.saved = () => setTriggerValue("saved", Date.now());
@@ -64,8 +64,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
       if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.composedPath()[0]?.closest?.(TYPING)) return;
       const chosen = s.data.keys.find(({ key }) => key === event.key.toLowerCase());
       if (!chosen || document.querySelector("[role=dialog]")) return;
-      s.judge(chosen.verdict);
       event.preventDefault();
+      if (s.root.isConnected) s.judge(chosen.verdict);
+      else s.held.push({ verdict: chosen.verdict, at: performance.now() }); // on its way back, or another page is open
     };
     const onTurn = ({ detail }) => {
       s.current = s.awaited = detail.image;
@@ -96,6 +97,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     };
   }
   s.paint();
+  for (const held of s.held.splice(0)) if (performance.now() - held.at < REMOUNT_MS) s.judge(held.verdict);
   return () => {
     s.bye = setTimeout(() => s.stop(), 1500);
   };

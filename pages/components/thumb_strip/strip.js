@@ -22,7 +22,7 @@ function isTyping(event) {
 export default function (component) {
   const { data, parentElement, setStateValue, setTriggerValue } = component;
   let s = STATES.get(data.uid);
-  if (!s) STATES.set(data.uid, (s = { shownAt: performance.now() }));
+  if (!s) STATES.set(data.uid, (s = { shownAt: performance.now(), held: [] }));
   clearTimeout(s.bye);
   s.data = data;
   // State, not a trigger: triggers that come while the page runs can get lost, and the large picture would stay behind.
@@ -71,12 +71,17 @@ export default function (component) {
   s.key = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isTyping(event)) return;
     const key = event.key.toLowerCase();
+    if (!s.root.isConnected) s.held.push({ key, at: performance.now() }); // on its way back, or another page is open
+    else if (s.act(key)) event.preventDefault();
+  };
+
+  s.act = (key) => {
     if (KEYS[key]) judge(KEYS[key]);
     else if (key === "z") undo();
     else if (key === "arrowleft") go(at() - 1);
     else if (key === "arrowright") go(at() + 1);
-    else return;
-    event.preventDefault();
+    else return false;
+    return true;
   };
 
   const root = parentElement.querySelector(".ssn-strip");
@@ -177,6 +182,7 @@ export default function (component) {
     };
   }
   s.paint();
+  for (const held of s.held.splice(0)) if (performance.now() - held.at < REMOUNT_MS) s.act(held.key);
   return () => {
     s.bye = setTimeout(() => s.stop(), 1500);
   };
