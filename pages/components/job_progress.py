@@ -10,10 +10,11 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components import charts, resources
+from pages.components import charts, resources, state
 from pages.components.errors import show_errors
 from pages.components.text import duration, moment, prose
 from pages.components.workers import look_after_jobs
+from ssn_core.errors import SsnError
 from storage import jobs
 
 REFRESH = "1s"  # while a job is active; the worker itself writes about four times a second
@@ -59,7 +60,8 @@ def took(job: jobs.Job) -> float | None:
 def job_panel(job_id: int, *, on_success: Callable[[jobs.Job], None] | None = None, loss: bool = False) -> None:
     """Draw one job, live while it is active.
 
-    The timer exists only while the job is active: when it ends, the whole page runs once more without one.
+    The timer exists only while the job is active: when it ends, the whole page runs once more without one, and when a
+    click takes it up again, once more with one.
 
     Args:
         on_success: draws what follows a job that succeeded.
@@ -73,7 +75,7 @@ def _panel(job_id: int, was_active: bool, on_success: Callable[[jobs.Job], None]
     if was_active:
         look_after_jobs()
     job = jobs.get(resources.database(), job_id=job_id)
-    if was_active and not job.is_active:
+    if was_active != job.is_active:  # it ended, or goes on again: the timer is the page's to stop or to start
         st.rerun()
     with st.container(border=job.is_active):
         if job.is_active:
@@ -82,6 +84,9 @@ def _panel(job_id: int, was_active: bool, on_success: Callable[[jobs.Job], None]
             _ended(job)
         if loss and (job.is_active or job.status != "succeeded"):
             _loss(job)
+    with show_errors():
+        if (refusal := state.take_job_refusal(job_id)) is not None:
+            raise refusal
     if job.status == "succeeded" and on_success is not None:
         on_success(job)
 
@@ -172,12 +177,19 @@ def _who_is_ahead(job: jobs.Job) -> str:
     return f" {KIND_WORDS.get(running[0].kind, running[0].kind)} {running[0].id} is running."
 
 
+# In a fragment a callback may not show an error: it would take the place of the first element of the page.
+
+
 def _cancel(job_id: int) -> None:
-    with show_errors():
+    try:
         jobs.request_cancel(resources.database(), job_id=job_id)
+    except SsnError as error:
+        state.set_job_refusal(job_id, error)
 
 
 def _resume(job_id: int) -> None:
-    with show_errors():
+    try:
         jobs.resume(resources.database(), job_id=job_id)
         look_after_jobs()
+    except SsnError as error:
+        state.set_job_refusal(job_id, error)

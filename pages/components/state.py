@@ -52,6 +52,8 @@ class Key(StrEnum):
     TRAIN_SEED = "train-seed"
     TRAIN_POOLING = "train-pooling"
     TRAIN_REFUSAL = "ssn_train_refusal"
+    # Jobs; completed by a job's number
+    JOB_REFUSAL = "ssn_job_refusal"
     # Models
     MODELS_VIEW = "ssn_models_view"
     MODELS_NOTICE = "ssn_models_notice"
@@ -172,6 +174,16 @@ def set_train_refusal(error: SsnError | None) -> None:
 def take_train_refusal() -> SsnError | None:
     """Why the last click on Train could not start one, once; None when there is nothing to say."""
     return st.session_state.pop(Key.TRAIN_REFUSAL, None)
+
+
+def set_job_refusal(job: int, error: SsnError) -> None:
+    """Keep why a job's button could not do its work (from its callback), for the job's panel to show."""
+    st.session_state[f"{Key.JOB_REFUSAL}-{job}"] = error
+
+
+def take_job_refusal(job: int) -> SsnError | None:
+    """Why the last click on one of a job's buttons did nothing, once; None when there is nothing to say."""
+    return st.session_state.pop(f"{Key.JOB_REFUSAL}-{job}", None)
 
 
 def train_size_keys(project: int) -> tuple[str, str]:

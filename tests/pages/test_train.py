@@ -148,6 +148,17 @@ def test_an_interrupted_run_can_be_resumed(db: Database, project: projects.Proje
     assert "Training waits for its turn." in texts(app)
 
 
+def test_a_run_that_cannot_be_resumed_says_so_in_its_own_place(db: Database, project: projects.Project) -> None:
+    job_id = _train_job(db, project, status="interrupted", attempt=1)
+    app = open_page("train")
+    set_job(db, job_id, **running(phase="Training", done=1, total=10))  # resumed in another tab meanwhile
+    app.button(key=f"job-resume-{job_id}").click().run()
+    assert len(app.error) == 1
+    # A callback's own message would stand first on the page, in the place of what a fragment does not draw again.
+    assert not any(element is app.error[0] for element in app.main.children.values())
+    assert not app.run().error
+
+
 def test_a_failed_run_says_why(db: Database, project: projects.Project) -> None:
     _train_job(db, project, status="failed", error=f"Weights are missing in {HOSTILE}.")
     app = open_page("train")
