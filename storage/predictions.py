@@ -25,6 +25,7 @@ __all__ = [
     "ROLES",
     "HeldOut",
     "Scored",
+    "count_scored",
     "count_unscored",
     "held_out",
     "load_map",
@@ -93,6 +94,13 @@ def missing(db: Database, *, model_id: int) -> list[images.Image]:
     statement = images.select_images().where(*_unscored(model_id)).order_by(ImageRow.id)
     with db.read() as session:
         return [images.from_row(row, who) for row, who in session.execute(statement)]
+
+
+def count_scored(db: Database, *, model_id: int) -> int:
+    """How many images have a score of this model; it rises while a training or a scoring stores them."""
+    with db.read() as session:
+        statement = select(func.count()).select_from(PredictionRow).where(PredictionRow.model_id == model_id)
+        return session.scalar(statement) or 0
 
 
 def count_unscored(db: Database, *, model_id: int) -> int:

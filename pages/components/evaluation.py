@@ -24,8 +24,6 @@ from storage.db import Database
 SHOWN_ROWS = 500
 SHOWN_VERSIONS = 5
 CLAIMED_RATES = (0.05, 0.01, 0.001)
-MAX_RESAMPLES = 2000  # of the bootstrap; fewer for many images, where it changes little and would take long
-RESAMPLED_SCORES = 20_000_000  # at most so many draws: about a second
 BY_HAND = "By hand"
 
 ORIGINS = {
@@ -101,12 +99,21 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
 
 def _labelled(db: Database, model: registry.Model, role: str) -> predictions.HeldOut:
     newest = label_events.project_history(db, project_id=model.project_id, limit=1)
-    return _read(db, str(db.engine.url), model.id, role, newest[0].id if newest else 0)
+    scored = predictions.count_scored(db, model_id=model.id)
+    return _read(db, str(db.engine.url), model.id, role, newest[0].id if newest else 0, scored)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _read(_db: Database, url: str, model_id: int, role: str, newest_label: int) -> predictions.HeldOut:  # noqa: ARG001
-    # Reading 100,000 scores takes a second: they change with a label only, never with a threshold.
+def _read(
+    _db: Database,
+    url: str,  # noqa: ARG001
+    model_id: int,
+    role: str,
+    newest_label: int,  # noqa: ARG001
+    scored: int,  # noqa: ARG001
+) -> predictions.HeldOut:
+    # Reading 100,000 scores takes a second: they change with a label, and while a training stores them; never with a
+    # threshold.
     return predictions.with_role(_db, model_id=model_id, role=role)
 
 
@@ -124,12 +131,9 @@ def _where_chosen(chosen: predictions.HeldOut) -> str:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _areas(labels: NDArray[np.int8], scores: NDArray[np.float64]) -> dict[str, Area | None]:
-    resamples = int(min(MAX_RESAMPLES, max(200, RESAMPLED_SCORES // max(1, len(scores)))))
     return {
         "auroc": _area(metrics.i_auroc(labels, scores), intervals.auroc_interval(labels, scores, level=LEVEL)),
-        "ap": _area(
-            metrics.ap(labels, scores), intervals.ap_interval(labels, scores, level=LEVEL, resamples=resamples)
-        ),
+        "ap": _area(metrics.ap(labels, scores), intervals.ap_interval(labels, scores, level=LEVEL)),
     }
 
 

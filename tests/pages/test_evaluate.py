@@ -289,6 +289,16 @@ def test_equal_scores_and_single_images_can_be_drawn(db: Database, verdicts: lis
     assert area is None if len(verdicts) == 1 else area["value"] == 0.5
 
 
+def test_figures_follow_while_a_training_still_stores_its_scores(db: Database) -> None:
+    project = project_with_images(db, VERDICTS[:6])
+    rows = [(i, s, "test") for i, s in zip(images.ids(db, project_id=project.id), SCORES, strict=False)]
+    model = add_model(db, project.id, rows[:5], held_out="test", threshold=0.3)
+    app = open_page("evaluate")
+    assert "On 4 good and 1 bad images" in texts(app)
+    predictions.store(db, model_id=model.id, rows=rows[5:])
+    assert "On 4 good and 2 bad images" in texts(app.run())
+
+
 def test_a_correction_of_a_label_changes_the_figures_at_once(db: Database) -> None:
     model = _seed(db)
     app = open_page("evaluate")
