@@ -75,6 +75,16 @@ def read(db: Database, model: registry.Model) -> Snapshot:
     return _read(path, _stamp(path))
 
 
+def learned_from(db: Database, model: registry.Model) -> tuple[int, int]:
+    """(good, bad): how many labels a model learned from; for a page that lists many models.
+
+    Raises:
+        ModelFolderError: the folder is gone, or its model.json is damaged.
+    """
+    path = registry.model_path(db, model) / "model.json"
+    return _learned_from(path, _stamp(path))
+
+
 def changes(db: Database, *, before: registry.Model, after: registry.Model) -> Changes:
     """What changed from one model's training to another's.
 
@@ -95,6 +105,12 @@ def _stamp(path: Path) -> int:
 
 def _damaged(path: Path) -> ModelFolderError:
     return ModelFolderError("model.json is missing or damaged", value=str(path), action="Put it back from a backup")
+
+
+@lru_cache(maxsize=256)
+def _learned_from(path: Path, stamp: int) -> tuple[int, int]:
+    snapshot = _read(path, stamp)
+    return snapshot.n_good, snapshot.n_bad
 
 
 @lru_cache(maxsize=256)  # small: what differs is kept, not what is compared

@@ -97,10 +97,10 @@ def _facts(model: registry.Model) -> list[str]:
 
 def _learned_from(model: registry.Model) -> str:
     try:
-        snapshot = snapshots.read(resources.database(), model)
+        n_good, n_bad = snapshots.learned_from(resources.database(), model)
     except ModelFolderError as error:
         return f"Learned from: n/a. {prose(error)}"
-    return f"Learned from **{snapshot.n_good:,} good** and **{snapshot.n_bad:,} bad** labels"
+    return f"Learned from **{n_good:,} good** and **{n_bad:,} bad** labels"
 
 
 def _origin(entry: lineage.Entry) -> str:

@@ -15,7 +15,7 @@ from pages.components import compare, models_list, state
 from pages.components.compare_charts import Curve, roc_pair
 from pages.components.text import prose
 from ssn_core.intervals import Difference, Interval
-from storage import comparison, images, jobs, labels, lineage, predictions, projects, registry, thresholds
+from storage import comparison, images, jobs, labels, lineage, predictions, projects, registry, snapshots, thresholds
 from storage.db import Database
 from storage.snapshots import Changes, LabelChange, SettingChange
 from storage.tables import ReportRow
@@ -138,6 +138,21 @@ def test_a_later_label_moves_the_figures_at_once(
 def test_two_thresholds_show_the_work_for_people(db: Database, pair: tuple[registry.Model, registry.Model]) -> None:
     thresholds.save(db, model_id=pair[1].id, threshold=2.0, threshold_low=0.5, how="by hand", inspector="Ada")
     assert "To a person **20.0 %**" in texts(open_page("models"))
+
+
+def test_a_long_list_reads_each_training_once(
+    db: Database, project: projects.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):  # more than the snapshots that are kept whole
+        add(db, project, FIRST, name=f"Model {number}")
+    app = open_page("models")
+    assert texts(app).count("Learned from **6 good** and **4 bad** labels") == 6
+
+    def read_again(*_args: object) -> None:
+        raise AssertionError("a page that was drawn before needs no snapshot")
+
+    monkeypatch.setattr(snapshots, "_read", read_again)
+    assert texts(app.run()).count("Learned from **6 good** and **4 bad** labels") == 6
 
 
 def test_a_damaged_folder_is_said_and_the_other_models_stay(
