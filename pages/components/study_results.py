@@ -147,7 +147,7 @@ def _disputed(found: Results) -> None:
     rows = [
         [
             f'<a href="/ssn/image/{part.image_id}?t={token}" target="_blank" rel="noopener">'
-            f'<img src="/ssn/thumb/{part.image_id}?t={token}" alt="" loading="lazy"></a>',
+            f'<img src="/ssn/thumb/{part.image_id}?t={token}" alt="{names[part.image_id]}" loading="lazy"></a>',
             f"{names[part.image_id]}<small>{'borderline' if part.borderline else ''}</small>",
             _verdict(part.reference, words=True),
             *(_verdicts(rater, part) for rater in found.raters),
