@@ -173,8 +173,9 @@ class Board {
 
   /** Go to thresholds that a rule or a version gives. */
   go(high, low, rule) {
+    const was = this.two;
     this.put(high, low, rule);
-    this.paint();
+    this.layout(was !== this.two); // two thresholds take more room than one
     this.tell();
   }
 
@@ -301,12 +302,7 @@ class Board {
       use.setAttribute("aria-label", `Use the threshold of: ${words.filter((word) => typeof word === "string").join(" ")}`);
       use.onclick = () => {
         const suggestion = this.data.suggestions.find((one) => one.id === id);
-        if (suggestion?.high == null) return;
-        const was = this.two;
-        this.put(suggestion.high, suggestion.low, id);
-        this.layout(was !== this.two);
-        this.paint();
-        this.tell();
+        if (suggestion?.high != null) this.go(suggestion.high, suggestion.low, id);
       };
       const name = make("td", { className: "rule", title: hint }, ...words.map((word) => (Array.isArray(word) ? target(word[0]) : make("span", { textContent: word }))));
       const row = make("tr", {}, name, ...cells, make("td", { className: "use" }, use));
