@@ -170,7 +170,6 @@ def _draw(model: registry.Model, filter_name: str) -> None:
             project_id=model.project_id,
             model_id=model.id,
             current=current,
-            threshold=model.threshold,
             read_at=read_at,
             advance=filter_name == "suspicious",
             on_pick=lambda: state.take_review_pick(model.id),

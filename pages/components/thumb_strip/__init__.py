@@ -41,7 +41,6 @@ def thumb_strip(
     project_id: int,
     model_id: int,
     current: int,
-    threshold: float,
     read_at: float,
     advance: bool,
     on_pick: Callable[[], None],
@@ -51,7 +50,6 @@ def thumb_strip(
 
     Args:
         current: number of the image on the screen.
-        threshold: a score at or above it means bad; shown as the model's verdict beside the label.
         read_at: server time (Unix seconds) at which the labels were read; newer news is never replaced by older.
         advance: go to the next image after a verdict.
         on_pick: called before the page runs with another choice.
@@ -63,7 +61,6 @@ def thumb_strip(
         "token": resources.token(project_id),
         "items": [{"id": t.image_id, "name": plain(t.name), "score": t.score, "label": t.label} for t in thumbs],
         "current": current,
-        "threshold": threshold,
         "now": read_at,
         "advance": advance,
         "palette": palette.as_data(),
