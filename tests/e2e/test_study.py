@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from storage import images, labels, studies
 from storage.db import connect
@@ -161,14 +161,27 @@ def test_undo_reload_and_a_killed_server_lose_nothing(
 def test_fast_keys_never_judge_a_part_that_is_not_on_the_screen(
     app_server: AppServer, context: BrowserContext, page: Page
 ) -> None:
-    seed_study(app_server)
+    study = seed_study(app_server)
+    db = connect(Settings(data_dir=app_server.data_dir, database_url="", weights_dir=None))
+    third = studies.orders(db, study=study, inspector="Ada")[0][2]
+    db.engine.dispose()
+    held: list[Route] = []
+    page.route(f"**/ssn/image/{third}?*", lambda route: held.append(route))  # a picture that takes its time
     sign_in(context, app_server, "Ada")
     begin(page, app_server)
-    wait_for(page, 1, 1)
-    for _ in range(20):  # more keys than parts, as fast as they go
+    judge(page, 1, "gb")
+    for _ in range(20):
         page.keyboard.press("g")
     wait_until_saved(page)
-    assert len(verdicts(app_server, "Ada", 1)) <= PARTS
+    assert held
+    assert [verdict for _, verdict in verdicts(app_server, "Ada", 1)] == ["good", "bad"]
+    for route in held:
+        route.continue_()
+    judge(page, 1, "bbbb", start=3)
+    for _ in range(20):
+        page.keyboard.press("g")
+    wait_until_saved(page)
+    assert [verdict for _, verdict in verdicts(app_server, "Ada", 1)] == ["good", *["bad"] * 5]
     assert verdicts(app_server, "Ada", 2) == []  # the next trial needs a click
 
 
