@@ -40,7 +40,6 @@ from storage.tables import ImageRow, LabelEventRow, PredictionRow
 MAX_STUDIES = 5
 MAX_FILES = 50
 MAX_CHANGES = 20  # settings that differ from the parent's
-RESAMPLED_SCORES = 20_000_000  # of the paired bootstrap, as in ssn_core.report.measured
 MAX_VERSIONS = 30  # libraries that a training can name
 _NAMES = {"ssn_core": "SSN Inspector"}
 # That scores, figures and pictures rest on.
@@ -329,8 +328,7 @@ def _compared(
 
 
 def _ap_difference(labels: Any, first: Any, second: Any) -> intervals.Difference | None:
-    resamples = int(min(2000, max(200, RESAMPLED_SCORES // max(1, len(labels)))))
-    return intervals.ap_difference(labels, first, second, resamples=resamples)
+    return intervals.ap_difference(labels, first, second)
 
 
 def _changes(db: Database, parent: Model, model: Model) -> tuple[str, ...]:

@@ -54,6 +54,9 @@ def _dialog(model_id: int) -> None:
             if job is not None and job.status != "succeeded":
                 job_panel(job.id)
             _form(model)
+        if (doomed := state.take_report_deletion()) is not None:
+            with show_errors():
+                reports.delete(resources.database(), report_id=doomed)
         _earlier(model, written)
 
 
@@ -140,12 +143,9 @@ def _row(model: registry.Model, report: reports.Report, *, new: bool) -> None:
         )
     with delete.popover("Delete", width="stretch", key=f"report-menu-{report.id}"):
         st.markdown("The file is deleted for ever; another one can be written at any time.")
-        st.button("Delete for ever", key=f"report-delete-{report.id}", on_click=_delete, args=(report.id,))
-
-
-def _delete(report_id: int) -> None:
-    with show_errors():
-        reports.delete(resources.database(), report_id=report_id)
+        st.button(
+            "Delete for ever", key=f"report-delete-{report.id}", on_click=state.ask_report_deletion, args=(report.id,)
+        )
 
 
 def _state_of(report: reports.Report) -> tuple[int, str | None]:

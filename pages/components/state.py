@@ -61,6 +61,7 @@ class Key(StrEnum):
     COMPARE_SECOND = "ssn_compare_second"
     REPORT_OPEN = "ssn_report_open"
     REPORT_ASKED = "ssn_report_asked"
+    REPORT_DELETION = "ssn_report_deletion"
     REPORT_PURPOSE = "ssn_report_purpose"  # completed by a model's number
     # Agreement; completed by a project's or a study's number
     STUDY = "ssn_study"
@@ -249,6 +250,16 @@ def report_open() -> int | None:
 def report_purpose_key(model: int) -> str:
     """The key of the field in which the purpose of a model is typed: a model's own."""
     return f"{Key.REPORT_PURPOSE}-{model}"
+
+
+def ask_report_deletion(report: int) -> None:
+    """Ask for a report to be deleted (from the button's callback; the dialog does it, where it can say what failed)."""
+    st.session_state[Key.REPORT_DELETION] = report
+
+
+def take_report_deletion() -> int | None:
+    """The report that is to be deleted; once."""
+    return st.session_state.pop(Key.REPORT_DELETION, None)
 
 
 def ask_report(model: int) -> None:

@@ -26,7 +26,7 @@ def draw_offer() -> None:
         st.markdown(
             "1. **Look** at the images\n"
             "2. **Label** a dozen\n"
-            "3. **Train**, a few minutes\n"
+            "3. **Train**, about a minute\n"
             "4. **Review** where the model looks\n"
             "5. **Evaluate** how far to trust it"
         )
@@ -86,7 +86,7 @@ def _training(trained: bool, running: bool, missing: str | None) -> str:
         return "Training is running."
     if trained:
         return "Done. More labels and another training make it better."
-    return f"Needs labels: {missing}." if missing else "One button; takes a few minutes."
+    return f"Needs labels: {missing}." if missing else "One button; takes about a minute."
 
 
 def _start() -> None:

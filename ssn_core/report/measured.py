@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssn_core import metrics
-from ssn_core.intervals import Interval, ap_interval, auroc_interval
+from ssn_core.intervals import Interval, ap_interval, auroc_interval, usual_resamples
 from ssn_core.report.facts import Facts
 from ssn_core.thresholds import Outcome, outcome
-
-MAX_RESAMPLES, MIN_RESAMPLES = 2000, 200  # of the bootstrap
-_RESAMPLED_SCORES = 20_000_000  # at most so many draws, about a second: with many images fewer resamples do
 
 
 @dataclass(frozen=True)
@@ -51,13 +48,11 @@ class Measured:
 
 def measure(facts: Facts) -> Measured:
     """All figures of one model. At 100,000 images it takes a second and 150 MB."""
-    n = len(facts.scores)
-    resamples = int(min(MAX_RESAMPLES, max(MIN_RESAMPLES, _RESAMPLED_SCORES // max(1, n))))
     return Measured(
         outcome=outcome(facts.labels, facts.scores, facts.threshold, facts.threshold_low),
         auroc=metrics.i_auroc(facts.labels, facts.scores),
         auroc_interval=auroc_interval(facts.labels, facts.scores),
         ap=metrics.ap(facts.labels, facts.scores),
-        ap_interval=ap_interval(facts.labels, facts.scores, resamples=resamples),
-        resamples=resamples,
+        ap_interval=ap_interval(facts.labels, facts.scores),
+        resamples=usual_resamples(len(facts.scores)),
     )
