@@ -1,6 +1,6 @@
 """Try settings on training folds: train on one fold of a CSV, look at another; a third stays untouched.
 
-    python benchmarks/between_folds.py DATA --train-fold 1 --test-fold 2 --image-size 704 256 \
+    python -m benchmarks.between_folds DATA --train-fold 1 --test-fold 2 --image-size 704 256 \
         --set pooling_fraction=0.1 --out benchmarks/results/between-folds.jsonl
 
 Appends one JSON line: settings, folds, AP-det, I-AUROC, AP-loc, seconds, device, versions, date.

@@ -1,6 +1,6 @@
 """Cross-validate a recipe on generated surfaces, one set a material, with each kind of backbone weights.
 
-    SSN_WEIGHTS_DIR=weights python benchmarks/generated_surfaces.py --images 240 --seed 7 \
+    SSN_WEIGHTS_DIR=weights python -m benchmarks.generated_surfaces --images 240 --seed 7 \
         --out benchmarks/results/generated-surfaces.json
 
 Every set is made by `python -m ssn_core generate` (another seed than the demo's 0), a quarter of it bad, three folds by

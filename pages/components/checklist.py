@@ -47,7 +47,7 @@ def steps(project: projects.Project) -> list[Step]:
         Step(
             "review",
             "Review what the model sees",
-            "Correct labels, find escapes and false alarms; Evaluate says how far to trust it."
+            "Correct labels, find escapes and overkill; Evaluate says how far to trust it."
             if models
             else "After the first training.",
             False,

@@ -25,8 +25,8 @@ REFRESH_HELP = "The list stays as it is while you correct verdicts. This reads i
 
 FILTERS = {
     "all": "All",
-    "misses": "Misses",
-    "false_alarms": "False alarms",
+    "misses": "Escapes",
+    "false_alarms": "Overkill",
     "to_person": "To a person",
     "small_defects": "Small defects",
     "suspicious": "Unlabelled",
@@ -36,8 +36,8 @@ FILTERS = {
 }
 EMPTY = {
     "all": "This model has not scored any image yet.",
-    "misses": "No misses: the model calls no image good that is labelled bad.",
-    "false_alarms": "No false alarms: the model calls no image bad that is labelled good.",
+    "misses": "No escapes: the model calls no image good that is labelled bad.",
+    "false_alarms": "No overkill: the model calls no image bad that is labelled good.",
     "to_person": "No score lies between two thresholds; a second, lower one is set on the Evaluate page.",
     "small_defects": "No alarm: no image that the model calls good has a single cell that would call it bad.",
     "suspicious": "Every scored image has a label.",
@@ -186,9 +186,9 @@ def _filter() -> str:
         required=True,
         key=state.Key.REVIEW_FILTER,
         persist_state="session",
-        help="Misses: labelled bad, but the model passes them (escapes). False alarms: labelled good, but the model "
-        "rejects them (overkill). To a person: the score lies between the two thresholds. Small defects: see the alarm "
-        "beside the list. Unlabelled: no verdict yet.",
+        help="Escapes: labelled bad, but the model passes them (misses). Overkill: labelled good, but the model "
+        "rejects them (false alarms). To a person: the score lies between the two thresholds. Small defects: see the "
+        "alarm beside the list. Unlabelled: no verdict yet.",
         label_visibility="collapsed",
     )
     return chosen or "all"

@@ -59,7 +59,7 @@ def steps(project: projects.Project, job: jobs.Job) -> list[Step]:
         Step(
             "review",
             "Review where the model looks",
-            "Misses and false alarms, with a map over each image." if trained else "After the training.",
+            "Escapes and overkill, with a map over each image." if trained else "After the training.",
             False,
         ),
         Step(

@@ -11,10 +11,9 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import resources, state
-from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start, status_word, took
 from pages.components.project import go, missing_labels
-from pages.components.text import count, duration, figure, moment, percent, plain, prose
+from pages.components.text import count, duration, figure, moment, plain, prose
 from ssn_core import weights
 from ssn_core.errors import SsnError
 from ssn_core.recipes import BACKBONE_TITLES, BACKBONES, DEFAULT_RECIPE, MIN_BAD, MIN_GOOD, RECIPES
@@ -241,36 +240,14 @@ def draw_past(runs: list[jobs.Job], models: list[registry.Model]) -> None:
 
 
 def draw_models(project: projects.Project, models: list[registry.Model]) -> None:
-    """The models of the project; the active one is what Review and Inspect start with."""
-    for model in models:
-        active = model.id == project.active_model_id
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            with st.container(gap=None, width="stretch"):
-                st.markdown(f"**{prose(model.name)}** · {model.recipe} · {model.backbone}")
-                low = "" if model.threshold_low is None else f"{model.threshold_low:.3f} and "
-                thresholds = f"threshold{'s' if low else ''} {low}{model.threshold:.3f}"
-                st.caption(f"{moment(model.created_at)} · {thresholds} · {model_figures(model)}")
-            if active:
-                st.badge("Active", icon=":material/check_circle:", color="blue")
-            else:
-                st.button("Activate", key=f"model-activate-{model.id}", on_click=_activate, args=(model.id,))
-
-
-def model_figures(model: registry.Model) -> str:
-    """Held-out figures of a model in one line, with the images they rest on."""
-    summary = model.summary or {}
-    good, bad = summary.get("n_held_out_good"), summary.get("n_held_out_bad")
-    words = f"AP-det {figure(_image_figure(model, 'ap_det'))}, I-AUROC {figure(_image_figure(model, 'i_auroc'))}"
-    if _image_figure(model, "escape_rate") is not None:
-        words += f", escapes {percent(_image_figure(model, 'escape_rate'))} at the suggested threshold"
-    return words if good is None or bad is None else f"{words} on {good:,} good and {bad:,} bad held-out images"
+    """Which model is active, and the way to all of them."""
+    active = next((model for model in models if model.id == project.active_model_id), None)
+    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        named = f"**{prose(active.name)}** is the active one" if active is not None else "None is active"
+        st.markdown(f"{named} · {count(len(models), 'model')} in all")
+        go("models")
 
 
 def _image_figure(model: registry.Model | None, key: str) -> float | None:
     value = ((model.summary or {}).get("image") or {}).get(key) if model is not None else None
     return value if isinstance(value, int | float) else None
-
-
-def _activate(model_id: int) -> None:
-    with show_errors():
-        registry.activate(resources.database(), model_id=model_id)

@@ -247,7 +247,7 @@ class Board {
     named("tiles", "div", "tiles",
       tile("escape", "Escape rate", "Bad parts that pass: false negatives, FN / (FN + TP)."),
       tile("overkill", "Overkill rate", "Good parts that are rejected: false positives, FP / (FP + TN)."),
-      tile("person", "For a person", "Parts with a score between the two thresholds, at this mix of good and bad."),
+      tile("person", "To a person", "Parts with a score between the two thresholds, at this mix of good and bad."),
       tile("auroc", "I-AUROC", "Chance that a bad image scores above a good one. It needs no threshold."),
       tile("ap", "AP-det", "Average precision of finding bad images. It needs no threshold."));
     const number = (name, label, which) => {
