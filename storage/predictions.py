@@ -57,6 +57,7 @@ class HeldOut:
 
     image_ids: tuple[int, ...]
     names: tuple[str, ...]
+    groups: tuple[str, ...]  # images of one physical part share theirs
     labels: NDArray[np.int8]  # (N,) 0 good, 1 bad
     scores: NDArray[np.float64]  # (N,)
     n_good: int
@@ -167,7 +168,7 @@ def with_role(db: Database, *, model_id: int, role: str) -> HeldOut:
     Only those labelled good or bad now; without any, the arrays are empty.
     """
     statement = (
-        select(ImageRow.id, ImageRow.name, ImageRow.label, PredictionRow.score)
+        select(ImageRow.id, ImageRow.name, ImageRow.group_key, ImageRow.label, PredictionRow.score)
         .join(PredictionRow, PredictionRow.image_id == ImageRow.id)
         .where(PredictionRow.model_id == model_id, PredictionRow.role == role, ImageRow.label.in_(("good", "bad")))
         .order_by(ImageRow.id)
@@ -179,6 +180,7 @@ def with_role(db: Database, *, model_id: int, role: str) -> HeldOut:
     return HeldOut(
         image_ids=tuple(row.id for row in found),
         names=tuple(row.name for row in found),
+        groups=tuple(row.group_key for row in found),
         labels=labels,
         scores=np.array([row.score for row in found], dtype=np.float64),
         n_good=len(found) - n_bad,

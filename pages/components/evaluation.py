@@ -15,7 +15,7 @@ from pages.components.project import go
 from pages.components.suggestions import Suggestion, Targets, suggest
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, moment, plain, prose
 from pages.components.threshold_board import LEVEL, Area, Chance, Claims, Operating, operating, threshold_board
-from ssn_core import intervals, metrics, probability
+from ssn_core import crossfit, intervals, metrics, probability
 from ssn_core.errors import SsnError
 from storage import labels as label_events
 from storage import predictions, registry, thresholds
@@ -30,8 +30,8 @@ ORIGINS = {
     "test": "The scores come from a fixed test split: images whose group was set aside for ever, never used to train, "
     "to choose the threshold or the colour scale.",
     "out_of_fold": "The scores are out-of-fold: the labelled images were divided by group, and each was scored by a "
-    "model trained without its fold. Suggested thresholds are chosen on these same scores, so the rates at them are "
-    "slightly optimistic.",
+    "model trained without its fold. Suggested thresholds are chosen on these same scores, so the rates above "
+    "are slightly optimistic at them; the table counts each rule on parts that had no say in its threshold.",
 }
 ORIGIN_TITLES = {"test": "fixed test split", "out_of_fold": "out-of-fold scores"}
 
@@ -87,7 +87,7 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
             needed=tuple((rate, intervals.needed_without_event(rate, level=LEVEL)) for rate in CLAIMED_RATES),
         ),
         chance=_chance(chosen.labels, chosen.scores),
-        suggestions=_suggestions(chosen.labels, chosen.scores, targets),
+        suggestions=_suggested_on(chosen, targets),
         chosen_on=_where_chosen(chosen),
         targets=targets,
     )
@@ -126,7 +126,14 @@ def _where_chosen(chosen: predictions.HeldOut) -> str:
     basis = f"{chosen.n_good:,} good, {chosen.n_bad:,} bad"
     if chosen.kind == "calibration":
         return f"Chosen on calibration images ({basis}); counted on the test images"
-    return f"Chosen and counted on the same out-of-fold scores ({basis})"
+    if crossfit.deal_blocks(chosen.labels, chosen.groups) is None:
+        return f"Chosen and counted on the same out-of-fold scores ({basis})"
+    return f"Chosen on out-of-fold scores ({basis}); counted on parts that had no say"
+
+
+def _suggested_on(chosen: predictions.HeldOut, targets: Targets) -> list[Suggestion]:
+    groups = None if chosen.kind == "calibration" else chosen.groups
+    return _suggestions(chosen.labels, chosen.scores, targets, groups)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -146,8 +153,10 @@ def _area(value: float | None, interval: intervals.Interval | None) -> Area | No
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _suggestions(labels: NDArray[np.int8], scores: NDArray[np.float64], targets: Targets) -> list[Suggestion]:
-    return suggest(labels, scores, targets)
+def _suggestions(
+    labels: NDArray[np.int8], scores: NDArray[np.float64], targets: Targets, groups: tuple[str, ...] | None
+) -> list[Suggestion]:
+    return suggest(labels, scores, targets, groups=groups)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -179,7 +188,7 @@ def _save_what_was_asked(model_id: int) -> None:
                 model_id=model_id,
                 threshold=wanted.high,
                 threshold_low=wanted.low,
-                how=_how(wanted, _suggestions(chosen.labels, chosen.scores, state.targets()), chosen.kind),
+                how=_how(wanted, _suggested_on(chosen, state.targets()), chosen.kind),
                 inspector=state.inspector(),
             )
             st.toast(f"Saved with the model: {_values(wanted.high, wanted.low)}", icon=":material/check_circle:")

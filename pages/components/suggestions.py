@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssn_core import thresholds
+from ssn_core import crossfit, thresholds
 from ssn_core.errors import SsnError
 
 MAX_COST = 1e9
+
+Labels = NDArray[np.int8]
+Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,25 @@ class Suggestion:
     high: float | None  # a score at or above it means bad
     low: float | None = None  # of two thresholds: below it means good
     reason: str | None = None
+    # What the rule does to images that had no say in it; None: count its thresholds on the images that are shown.
+    counted: thresholds.Outcome | None = None
+    uncounted: str | None = None  # why neither can be said
 
 
-def suggest(labels: NDArray[np.int8], scores: NDArray[np.float64], targets: Targets) -> list[Suggestion]:
+def suggest(
+    labels: NDArray[np.int8],
+    scores: NDArray[np.float64],
+    targets: Targets,
+    *,
+    groups: Sequence[str] | None = None,
+) -> list[Suggestion]:
     """All rules on these scores: those of calibration images, or out-of-fold ones.
 
     Args:
         labels: (N,) 0 good, 1 bad.
         scores: (N,) finite.
+        groups: (N,) of out-of-fold scores, which are also those to count on: each rule is then counted crosswise, where
+            there are parts enough (:func:`ssn_core.crossfit.deal_blocks`).
 
     A rule that has no answer here (a class is missing, both costs are 0) says why.
     """
@@ -73,7 +88,7 @@ def suggest(labels: NDArray[np.int8], scores: NDArray[np.float64], targets: Targ
     escape, overkill = t.escape / 100, t.overkill / 100
     share = "" if t.bad_share is None else f", {_plain(t.bad_share)} % bad"
 
-    def cost() -> float:
+    def cost(labels: Labels, scores: Scores) -> float:
         return thresholds.lowest_cost(
             labels,
             scores,
@@ -82,42 +97,55 @@ def suggest(labels: NDArray[np.int8], scores: NDArray[np.float64], targets: Targ
             bad_share=None if t.bad_share is None else t.bad_share / 100,
         )
 
-    def pair() -> tuple[float, float]:
+    def pair(labels: Labels, scores: Scores) -> tuple[float, float]:
         return thresholds.two_thresholds(labels, scores, escape_rate=escape, overkill_rate=overkill)
 
-    rules: list[tuple[str, str, Callable[[], float | tuple[float, float]]]] = [
-        ("youden", "Youden's J", lambda: thresholds.youden(labels, scores)),
-        ("f1", "Best F1", lambda: thresholds.best_f1(labels, scores)),
+    rules: list[tuple[str, str, Callable[[Labels, Scores], float | tuple[float, float]]]] = [
+        ("youden", "Youden's J", thresholds.youden),
+        ("f1", "Best F1", thresholds.best_f1),
         (
             "escape",
             f"Escape rate at most {_plain(t.escape)} %",
-            lambda: thresholds.escape_at_most(labels, scores, escape),
+            lambda labels, scores: thresholds.escape_at_most(labels, scores, escape),
         ),
         (
             "overkill",
             f"Overkill rate at most {_plain(t.overkill)} %",
-            lambda: thresholds.overkill_at_most(labels, scores, overkill),
+            lambda labels, scores: thresholds.overkill_at_most(labels, scores, overkill),
         ),
         ("cost", f"Lowest cost, escape {_plain(t.escape_cost)} : overkill {_plain(t.overkill_cost)}{share}", cost),
-        ("above", "Just above every good part", lambda: thresholds.above_every_good(labels, scores)),
+        ("above", "Just above every good part", thresholds.above_every_good),
         (
             "pair",
             f"Escape rate at most {_plain(t.escape)} %, overkill rate at most {_plain(t.overkill)} %, rest to a person",
             pair,
         ),
     ]
-    return [_ask(*rule) for rule in rules]
+    dealt = groups is not None and crossfit.deal_blocks(labels, groups) is not None
+    found = []
+    for name, words, answer in rules:
+
+        def rule(labels: Labels, scores: Scores, answer: Any = answer) -> crossfit.Thresholds:
+            return _high_and_low(answer(labels, scores))
+
+        try:
+            high, low = rule(labels, scores)
+        except SsnError as error:
+            found.append(Suggestion(name, words, None, reason=error.what))
+            continue
+        counted, uncounted = None, None
+        if dealt and groups is not None:
+            counted = crossfit.crosswise(labels, scores, groups, rule)
+            uncounted = None if counted is not None else "Without a fifth of the parts this rule has no answer"
+        found.append(Suggestion(name, words, high, low, counted=counted, uncounted=uncounted))
+    return found
 
 
-def _ask(rule: str, words: str, answer: Callable[[], float | tuple[float, float]]) -> Suggestion:
-    try:
-        found = answer()
-    except SsnError as error:
-        return Suggestion(rule, words, None, reason=error.what)
-    if isinstance(found, tuple):
-        low, high = found
-        return Suggestion(rule, words, high, low if low < high else None)  # equal: one threshold keeps both rates
-    return Suggestion(rule, words, found)
+def _high_and_low(answer: float | tuple[float, float]) -> crossfit.Thresholds:
+    if not isinstance(answer, tuple):
+        return answer, None
+    low, high = answer
+    return high, (low if low < high else None)  # equal: one threshold keeps both rates
 
 
 def _number(text: str) -> float | None:

@@ -117,11 +117,14 @@ def test_with_a_fixed_split_thresholds_are_chosen_on_calibration_scores_never_on
     assert (_board(app)["platt"]["n_good"], _board(app)["platt"]["n_bad"]) == (2, 2)
 
 
-def test_out_of_fold_thresholds_are_chosen_on_the_same_scores_and_the_page_says_so(db: Database) -> None:
+def test_out_of_fold_thresholds_are_chosen_on_the_same_scores_and_counted_crosswise(db: Database) -> None:
     _seed_out_of_fold(db)
     app = open_page("evaluate")
     assert _suggested(app)["youden"]["high"] == pytest.approx(-0.4)
-    assert _board(app)["chosen_on"] == "Chosen and counted on the same out-of-fold scores (4 good, 2 bad)"
+    said = "Chosen on out-of-fold scores (4 good, 2 bad); counted on parts that had no say"
+    assert _board(app)["chosen_on"] == said
+    counted = _suggested(app)["youden"]["counted"]
+    assert (counted["n_good"], counted["n_bad"]) == (4, 2)
     assert "slightly optimistic" in texts(app)
 
 

@@ -362,12 +362,19 @@ class Board {
       }
       [escapes.colSpan, overkill.hidden, person.hidden] = [1, false, false];
       say(threshold, found.low == null || found.low === found.high ? signed(found.high) : `${signed(found.low)} / ${signed(found.high)}`);
-      const counts = outcome(this.good, this.bad, found.high, found.low ?? found.high);
+      if (found.uncounted) {
+        say(escapes, "n/a");
+        [escapes.colSpan, overkill.hidden, person.hidden] = [3, true, true];
+        row.title = found.uncounted;
+        continue;
+      }
+      // Out-of-fold, a rule is counted on parts that had no say in its threshold; else its thresholds are counted here.
+      const counts = crosswise(found.counted) ?? outcome(this.good, this.bad, found.high, found.low ?? found.high);
       const rates = this.rates(counts);
       escapes.replaceChildren(make("b", { textContent: counts.nBad ? whole(counts.escapes) : "" }), percent(rates.escape));
       overkill.replaceChildren(make("b", { textContent: counts.nGood ? whole(counts.overkill) : "" }), percent(rates.overkill));
       const people = counts.personGood + counts.personBad;
-      person.replaceChildren(...(found.low == null ? ["–"] : [make("b", { textContent: whole(people) }), percent(people / (counts.nGood + counts.nBad))]));
+      person.replaceChildren(...(found.low == null && !people ? ["–"] : [make("b", { textContent: whole(people) }), percent(people / (counts.nGood + counts.nBad))]));
     }
   }
 

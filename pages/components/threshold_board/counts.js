@@ -30,6 +30,14 @@ function outcome(good, bad, high, low) {
   };
 }
 
+/** Counts that Python made crosswise (ssn_core.crossfit), in the words of this file; null where there are none. */
+function crosswise(counted) {
+  return counted && {
+    nGood: counted.n_good, nBad: counted.n_bad, escapes: counted.escapes, overkill: counted.overkill,
+    personGood: counted.to_person_good, personBad: counted.to_person_bad,
+  };
+}
+
 /** Wilson's score interval of a rate (Wilson 1927), as ssn_core.intervals.rate_interval; null without any case. */
 function wilson(events, n, z) {
   if (!n) return null;

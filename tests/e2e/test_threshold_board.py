@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect
 
-from ssn_core import intervals, metrics, thresholds
+from ssn_core import crossfit, intervals, metrics, thresholds
 from storage import images, labels, predictions, registry
 from storage import thresholds as saved_thresholds
 from storage.db import connect
@@ -309,8 +309,13 @@ def test_a_suggestion_is_taken_over_by_one_click_and_typed_targets_are_remembere
     expected = thresholds.escape_at_most(LABELS, SCORES, 0.25)
     row = page.locator(".suggestions tbody tr").nth(2)
     expect(row).to_contain_text(f"{expected:.3f}", timeout=15_000)
-    counted = thresholds.outcome(LABELS, SCORES, expected)
-    expect(row).to_contain_text(re.compile(rf"{counted.escapes}\s*25.0 %"))
+    groups = [group for (group,) in app_server.query("SELECT group_key FROM images ORDER BY id")]
+    counted = crossfit.crosswise(
+        LABELS, SCORES, groups, lambda labels, scores: (thresholds.escape_at_most(labels, scores, 0.25), None)
+    )
+    assert counted is not None
+    escapes = f"{100 * (counted.escape_rate or 0):.1f} %"
+    expect(row.get_by_role("cell").nth(2)).to_have_text(re.compile(rf"{counted.escapes}\s*{re.escape(escapes)}"))
     row.get_by_role("button").click()
     assert at(page) == expected
     expect_consistent(page)

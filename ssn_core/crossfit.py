@@ -1,0 +1,85 @@
+"""Honest counts for a threshold that is chosen on the scores it is counted on: choose and count crosswise.
+
+The parts are dealt into up to five blocks. In each block the rule's threshold is chosen on all other blocks and counted
+on this one, so no image has a say in the threshold that it is judged by ("cross-fitting", as in Chernozhukov et al.,
+The Econometrics Journal 2018). The sum over the blocks says how a rule does, not how one particular number does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssn_core.errors import SsnError
+from ssn_core.thresholds import Outcome, outcome
+
+BLOCKS = 5
+
+Thresholds = tuple[float, float | None]  # (upper, lower or None)
+Rule = Callable[[NDArray[np.int8], NDArray[np.float64]], Thresholds]
+
+
+def deal_blocks(labels: NDArray[np.int8], groups: Sequence[str], *, blocks: int = BLOCKS) -> NDArray[np.int64] | None:
+    """A block for every image, whole groups together, groups with a bad image spread evenly.
+
+    Args:
+        labels: (N,) 0 good, 1 bad.
+        groups: (N,) images of one physical part share theirs.
+        blocks: wished number; fewer where fewer groups hold a bad image, or a good one.
+
+    Returns:
+        (N,) from 0; None where fewer than two groups hold a bad image, or a good one: nothing can be left out then.
+    """
+    holds: dict[str, set[int]] = {}
+    for label, group in zip(labels.tolist(), groups, strict=True):
+        holds.setdefault(group, set()).add(label)
+    n = min(blocks, *(sum(kind in found for found in holds.values()) for kind in (0, 1)))
+    if n < 2:
+        return None
+    order = sorted(holds, key=lambda group: (1 not in holds[group], 0 not in holds[group], _shuffled(group)))
+    block = {group: place % n for place, group in enumerate(order)}
+    return np.array([block[group] for group in groups], dtype=np.int64)
+
+
+def crosswise(
+    labels: NDArray[np.int8], scores: NDArray[np.float64], groups: Sequence[str], rule: Rule
+) -> Outcome | None:
+    """What a rule does to images that had no say in its thresholds.
+
+    Args:
+        labels: (N,) 0 good, 1 bad.
+        scores: (N,) finite, each from a network that had not seen the image's group.
+        groups: (N,).
+        rule: labels and scores of some images -> thresholds.
+
+    Returns:
+        the counts over all images; None where blocks cannot be dealt, or the rule has no answer on some of them.
+    """
+    block = deal_blocks(labels, groups)
+    if block is None:
+        return None
+    counts = np.zeros(6, dtype=np.int64)
+    for left_out in range(int(block.max()) + 1):
+        here = block == left_out
+        try:
+            high, low = rule(labels[~here], scores[~here])
+        except SsnError:
+            return None
+        one = outcome(labels[here], scores[here], high, low)
+        counts += (
+            one.n_good,
+            one.n_bad,
+            one.escapes,
+            one.overkill,
+            one.to_person_good,
+            one.to_person_bad,
+        )
+    return Outcome(*map(int, counts))
+
+
+def _shuffled(group: str) -> bytes:
+    """An order of the groups that has nothing to do with their names."""
+    return hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()
