@@ -68,7 +68,7 @@ def _rater_row(rater: Rater, found: Results) -> list[str]:
     about = count(figures.n_trials, "trial")
     if rater.is_model:
         seen = len(found.parts) - figures.n_parts
-        about = f"model; it has seen the other {count(seen, 'part')} in training" if seen else "model"
+        about = f"model; {count(seen, 'part')} not held out from it, left out here" if seen else "model"
     effective = standing(figures.versus_reference, limits.effectiveness, at_least=True)
     miss = standing(figures.miss, limits.miss_rate, at_least=False)
     alarm = standing(figures.false_alarm, limits.false_alarm_rate, at_least=False)
@@ -160,7 +160,7 @@ def _disputed(found: Results) -> None:
 def _verdicts(rater: Rater, part: Part) -> str:
     given = rater.verdicts.get(part.image_id)
     if given is None:
-        return f"{NOT_AVAILABLE}<small>seen in training</small>"
+        return f"{NOT_AVAILABLE}<small>not held out</small>"
     return " ".join(_verdict(verdict, wrong=verdict != part.reference) for verdict in given)
 
 
@@ -221,6 +221,11 @@ def _method(found: Results) -> str:
         "includes the limit. Kappa is agreement beyond chance: 1 = always, 0 = as by chance; AIAG takes 0.75 and "
         f"more as good, less than 0.40 as poor. Reference: the labels when the study began. Seed {study.seed}."
     )
+    if close := sum(part.borderline for part in found.parts):
+        words += (
+            f" {count(close, 'part')} of {len(found.parts)} were chosen as borderline, so rates are worse here than on "
+            "the line, the model's most of all: they lie at its own threshold."
+        )
     if any(rater.is_model for rater in found.raters):
         words += " The model's verdicts are those at its thresholds of that moment; “to a person” counts as bad."
     return words
