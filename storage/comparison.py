@@ -95,4 +95,6 @@ def flips(compared: Comparison) -> list[Flip]:
         if first != second:
             label = "bad" if bad else "good"
             found.append(Flip(image_id, name, label, first, second, first_score, second_score))
-    return sorted(found, key=lambda flip: -abs(flip.second_score - compared.second.threshold))
+    second_model = compared.second
+    lines = [line for line in (second_model.threshold, second_model.threshold_low) if line is not None]
+    return sorted(found, key=lambda flip: -min(abs(flip.second_score - line) for line in lines))

@@ -305,7 +305,7 @@ def _parent(db: Database, model: Model) -> told.Parent | None:
         n_good=compared.n_good,
         n_bad=compared.n_bad,
         auroc=_compared(metrics.i_auroc, intervals.auroc_difference, labels, before, after) if both else None,
-        ap=_compared(metrics.ap, _ap_difference, labels, before, after) if both else None,
+        ap=_compared(metrics.ap, intervals.ap_difference, labels, before, after) if both else None,
         before=outcome(labels, before, parent.threshold, parent.threshold_low),
         after=outcome(labels, after, model.threshold, model.threshold_low),
         now_right=now_right,
@@ -325,10 +325,6 @@ def _compared(
     first, second = figure(labels, before), figure(labels, after)
     found = difference(labels, after, before)
     return None if first is None or second is None or found is None else (first, second, found)
-
-
-def _ap_difference(labels: Any, first: Any, second: Any) -> intervals.Difference | None:
-    return intervals.ap_difference(labels, first, second)
 
 
 def _changes(db: Database, parent: Model, model: Model) -> tuple[str, ...]:

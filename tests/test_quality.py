@@ -35,8 +35,10 @@ def test_imports_run_one_way() -> None:
 TORCH_FREE = (
     "app",
     "pages.shell",
-    *(f"ssn_core.{name}" for name in ("recipes", "errors", "imaging", "sources", "metrics", "thresholds", "rendering")),
+    *(f"ssn_core.{name}" for name in ("recipes", "errors", "imaging", "sources", "metrics", "rendering", "crossfit")),
+    *(f"ssn_core.{name}" for name in ("agreement", "evidence", "probability", "operating_point", "report.document")),
     *(f"storage.{name}" for name in ("jobs", "imports", "registry", "predictions", "labels", "runner", "worker")),
+    *(f"storage.{name}" for name in ("reports", "lineage", "comparison", "studies", "thresholds", "map_verdicts")),
 )
 
 
