@@ -298,9 +298,7 @@ def _draw_group(project: projects.Project, compared: Comparison, group: Sequence
                 _thumbnail(stored[flip.image_id])
             with st.container(gap="xxsmall"):
                 st.markdown(literal(flip.name))
-                st.caption(
-                    f"A {_word(flip.first)} {flip.first_score:.3f} → B {_word(flip.second)} {flip.second_score:.3f}"
-                )
+                st.caption(f"A {_said(flip.first, flip.first_score)} → B {_said(flip.second, flip.second_score)}")
                 with st.container(horizontal=True, gap="small"):
                     for letter in "BA":
                         if st.button(
@@ -314,9 +312,9 @@ def _draw_group(project: projects.Project, compared: Comparison, group: Sequence
         st.caption(f"And {len(group) - len(shown):,} more: Review goes through all of them.")
 
 
-def _word(verdict: str) -> str:
+def _said(verdict: str, score: float) -> str:
     style = palette.style_of(verdict)
-    return f"{style.sign} {style.word}"
+    return f"{style.sign} {style.word} {figure(score)}"
 
 
 def _thumbnail(image: images.Image) -> None:

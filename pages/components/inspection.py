@@ -19,7 +19,7 @@ from pages.components import palette, resources, state
 from pages.components.errors import show_errors
 from pages.components.job_progress import job_panel, start
 from pages.components.map_viewer import MapPicture, data_url, map_viewer
-from pages.components.text import NOT_AVAILABLE, count, csv_bytes, literal, moment, plain, prose
+from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, literal, moment, plain, prose
 from ssn_core import rendering
 from storage import archives, jobs, maps, projects, registry
 
@@ -160,7 +160,7 @@ def _meaning(verdict: str, low: float | None) -> str:
 
 def thresholds_in_words(low: float | None, high: float) -> str:
     """One threshold or two, in a line."""
-    return f"threshold {high:.3f}" if low is None else f"thresholds {low:.3f} and {high:.3f}"
+    return f"threshold {figure(high)}" if low is None else f"thresholds {figure(low)} and {figure(high)}"
 
 
 def _table(job_id: int, rows: list[Row], folder: Path, model: registry.Model) -> Row | None:
@@ -214,7 +214,7 @@ def _picture(row: Row, folder: Path, model: registry.Model) -> None:
     if picture is None:
         st.caption("The picture of this inspection is no longer there.")
         return
-    st.markdown(f"**{_verdict(row)}** · score {row.score:.3f} · {literal(row.name)}")
+    st.markdown(f"**{_verdict(row)}** · score {figure(row.score)} · {literal(row.name)}")
     map_viewer(picture, low=model.scale_low, high=model.scale_high, key=state.Key.INSPECT_VIEWER)
 
 

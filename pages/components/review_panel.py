@@ -13,7 +13,7 @@ from pages.components.job_progress import job_panel, start
 from pages.components.localisation import draw_map_verdict
 from pages.components.map_viewer import map_viewer, stored_picture
 from pages.components.project import choose_model, models_or_stop
-from pages.components.text import count, literal, prose
+from pages.components.text import count, figure, literal, prose
 from pages.components.thumb_strip import Thumb, thumb_strip
 from storage import images, jobs, predictions, projects, registry, small_defects
 
@@ -238,8 +238,8 @@ def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEn
     role, meaning = ROLES.get(entry.role, (entry.role, ""))
     st.markdown(literal(image.name))
     st.markdown(f"**Model: {_verdict(said)}**", help=EVIDENCE)
-    low = "" if model.threshold_low is None else f"{model.threshold_low:.3f} and "
-    st.caption(f"score {entry.score:.3f} · threshold{'s' if low else ''} {low}{model.threshold:.3f}")
+    low = "" if model.threshold_low is None else f"{figure(model.threshold_low)} and "
+    st.caption(f"score {figure(entry.score)} · threshold{'s' if low else ''} {low}{figure(model.threshold)}")
     by = f" by {prose(image.label_inspector)}" if image.label_inspector else ""
     st.markdown(f"**Label: {_verdict(image.label)}**{by}")
     if image.label in ("good", "bad") and said in ("good", "bad") and image.label != said:

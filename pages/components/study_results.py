@@ -87,7 +87,9 @@ def _within(rater: Rater) -> str:
         why = "a model always says the same of the same image" if rater.is_model else "one trial only"
         return f"{NOT_AVAILABLE}<small>{why}</small>"
     kappa = rater.figures.within_kappa
-    value = NOT_AVAILABLE if kappa is None or kappa.value is None else f"{_signed(kappa.value)}{_range(kappa.interval)}"
+    value = (
+        NOT_AVAILABLE if kappa is None or kappa.value is None else f"{figure(kappa.value, 2)}{_range(kappa.interval)}"
+    )
     reason = "" if kappa is None or kappa.value is not None else f": {html.escape(kappa.reason or '')}"
     return f"{_share(rater.figures.within, None, 'parts')}<small>kappa {value}{reason}</small>"
 
@@ -188,15 +190,11 @@ def _kappa(kappa: Kappa | None) -> str:
     if kappa is None or kappa.value is None:
         return f"{NOT_AVAILABLE}<small>{html.escape((kappa and kappa.reason) or '')}</small>"
     spread = _range(kappa.interval).strip(", ") or html.escape(kappa.reason or "")
-    return f"{_signed(kappa.value)}<small>{spread}</small>"
+    return f"{figure(kappa.value, 2)}<small>{spread}</small>"
 
 
 def _range(interval: Interval | None) -> str:
-    return "" if interval is None else f", {_signed(interval.low)} to {_signed(interval.high)}"
-
-
-def _signed(value: float) -> str:
-    return figure(value, 2).replace("-", "−")
+    return "" if interval is None else f", {figure(interval.low, 2)} to {figure(interval.high, 2)}"
 
 
 def _limit(rate: float) -> str:

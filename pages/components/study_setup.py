@@ -8,7 +8,7 @@ from pages.components import resources, state
 from pages.components.errors import show_errors
 from pages.components.inspector import require_inspector
 from pages.components.project import go
-from pages.components.text import count, prose
+from pages.components.text import count, figure, prose
 from storage import predictions, projects, registry, studies
 from storage.studies import MAX_BORDERLINE, MAX_NAME_LENGTH, MAX_PARTS, MAX_TRIALS, MIN_BORDERLINE, MIN_PARTS, Limits
 
@@ -116,6 +116,6 @@ def _about_model(model: registry.Model | None) -> str:
     )
     if model.threshold_low is not None:
         return words + (
-            f"Its thresholds: {model.threshold_low:.3f} and {model.threshold:.3f}. “To a person” counts as bad."
+            f"Its thresholds: {figure(model.threshold_low)} and {figure(model.threshold)}. “To a person” counts as bad."
         )
-    return words + f"Its threshold: {model.threshold:.3f}."
+    return words + f"Its threshold: {figure(model.threshold)}."

@@ -47,8 +47,8 @@ def percent(rate: float | None, digits: int = 1) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A figure such as an AUROC; None as "n/a"."""
-    return NOT_AVAILABLE if value is None else f"{value:.{digits}f}"
+    """A figure such as an AUROC or a score, with a minus sign instead of a hyphen; None as "n/a"."""
+    return NOT_AVAILABLE if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def count(n: int, singular: str, plural: str | None = None) -> str:

@@ -117,7 +117,7 @@ def test_between_two_thresholds_a_part_goes_to_a_person(
     found = {metric.label: metric.value for metric in app.metric}
     assert found == {"✕ Bad": "1", "◐ To a person": "1", "✓ Good": "1", "Not readable": "1"}
     assert list(app.dataframe[0].value["Verdict"]) == ["✕ Bad", "◐ To a person", "✓ Good", "n/a"]
-    assert "thresholds -0.500 and 1.500" in texts(app)
+    assert "thresholds −0.500 and 1.500" in texts(app)
 
 
 def test_with_two_thresholds_nothing_between_them_is_said_to_be_none(

@@ -309,7 +309,7 @@ def test_flips_are_told_apart_by_direction_and_outcome(pair: tuple[registry.Mode
     for title in list(compare.GROUPS.values())[:4]:
         assert f"**{title}: 1**" in said
     assert "Now to a person" not in said
-    assert "A ✕ Bad 1.000 → B ✓ Good -1.200" in said  # part-6, bad: the new escape
+    assert "A ✕ Bad 1.000 → B ✓ Good −1.200" in said  # part-6, bad: the new escape
 
 
 def test_parts_that_go_to_a_person_have_a_group_of_their_own(
@@ -335,7 +335,7 @@ def test_one_click_opens_review_at_the_image_with_the_group_as_its_list(
     assert not app.exception, app.exception
     said = texts(app)
     assert "`part-6.png`" in said
-    assert ("score 1.000" if letter == "a" else "score -1.200") in said
+    assert ("score 1.000" if letter == "a" else "score −1.200") in said
     assert "Chosen on the Models page" in said
     assert app.segmented_control(key=state.Key.REVIEW_FILTER).value == "all"
     assert app.selectbox(key=state.Key.REVIEW_ORDER).value == "score_desc"

@@ -106,7 +106,7 @@ def test_between_two_thresholds_an_image_goes_to_a_person_and_is_no_miss(db: Dat
     app = _show(open_page("review"), "to_person")
     assert [item["score"] for item in _strip(app)["items"]] == [0.7, 0.1, -0.4]
     assert "Model: ◐ To a person" in texts(app)
-    assert "score 0.700 · thresholds -0.400 and 0.800" in texts(app)
+    assert "score 0.700 · thresholds −0.400 and 0.800" in texts(app)
     assert "badge[" not in texts(app)  # labelled good, and nobody called it bad
     for name in ("misses", "false_alarms"):
         assert review_panel.EMPTY[name] in texts(_show(app, name))

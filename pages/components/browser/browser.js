@@ -1,7 +1,9 @@
-// Sidebar: remembers who is looking and where, and shows the project's progress and what is not saved yet.
+// Sidebar: remembers who is looking and where, and shows the project's progress and what is not saved yet. It is on
+// every page, so it also sees to the keys of dialogs.
 
 const YEAR_SECONDS = 365 * 24 * 3600;
 let unsubscribe = null;
+const DIALOG_KEYS = Symbol.for("ssn.dialog-keys");
 const told = {}; // what this tab remembered last: an empty value only forgets what was there before
 
 function remember(name, value) {
@@ -18,8 +20,18 @@ function element(tag, className, text = "") {
   return made;
 }
 
+/** A dialog whose focused button is gone (a deletion took it along) gets the keys that would go to the page instead. */
+function toDialog(event) {
+  const dialog = event.target === document.body && [...document.querySelectorAll("[role=dialog]")].at(-1);
+  if (!dialog) return;
+  dialog.focus();
+  if (event.key === "Escape") dialog.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+}
+
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".ssn-progress");
+  if (!globalThis[DIALOG_KEYS]) document.addEventListener("keydown", toDialog);
+  globalThis[DIALOG_KEYS] = true;
   remember("ssn_inspector", data.queue.inspector);
   remember("ssn_project", data.queue.project);
   queue.configure(data.queue);

@@ -246,7 +246,7 @@ class Viewer {
     const p = this.parts;
     const { opacity, threshold, outline } = this.set;
     const { low, high } = this.data.scale;
-    const at = (step) => (low + ((high - low) * step) / 255).toFixed(2);
+    const at = (step) => signed(low + ((high - low) * step) / 255, 2);
     p.opacity.title = `${opacity} %`;
     [p.from.textContent, p.low.textContent, p.high.textContent] = [at(threshold), at(0), at(255)];
     p.mask.hidden = !this.mask;

@@ -235,7 +235,7 @@ class Board {
   /** The state of affairs in words, for a screen reader. */
   words(which) {
     const rates = this.rates(this.counts);
-    return `Threshold ${(which === "low" ? this.low : this.high).toFixed(3)}, escape rate ${percent(rates.escape)}, overkill rate ${percent(rates.overkill)}`;
+    return `Threshold ${signed(which === "low" ? this.low : this.high)}, escape rate ${percent(rates.escape)}, overkill rate ${percent(rates.overkill)}`;
   }
 
   // ---- drawing ------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ function element(tag, className, text = "") {
   return made;
 }
 
+const scoreOf = (item) => item.score.toFixed(2).replace("-", "−");
+
 function isTyping(event) {
   const at = event.composedPath()[0];
   return !!at?.closest?.(
@@ -123,7 +125,7 @@ export default function (component) {
       picture.src = `/ssn/thumb/${item.id}?t=${encodeURIComponent(s.data.token)}`;
       const line = element("span", "");
       const sign = element("b", "");
-      line.append(sign, element("i", "score", item.score.toFixed(2)));
+      line.append(sign, element("i", "score", scoreOf(item)));
       button.append(picture, line);
       button.title = item.name;
       button.onclick = () => go(index);
@@ -152,7 +154,7 @@ export default function (component) {
       }
       button.setAttribute("aria-current", here);
       button.tabIndex = here ? 0 : -1; // one stop for Tab, not two hundred; the arrow keys move
-      button.setAttribute("aria-label", `${item.name}: ${look.word}, score ${item.score.toFixed(2)}`);
+      button.setAttribute("aria-label", `${item.name}: ${look.word}, score ${scoreOf(item)}`);
     }
   };
 
