@@ -1,21 +1,36 @@
 """What turns raw scores and maps into verdicts and pictures: a threshold, and one fixed colour scale per model.
 
-Both come from images the model was not trained on: the calibration part, or out-of-fold scores when labels are few.
+Both come from images the model was not trained on: the calibration part, or out-of-fold scores when labels are few. The
+colour scale is for pictures. The one figure about it, how many good parts stay dark, is counted on images that had no
+say in the scale they are counted at (:class:`ScaleCheck`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssn_core.crossfit import deal_blocks
+from ssn_core.errors import SettingError
 from ssn_core.rendering import to_display_size
 from ssn_core.thresholds import youden
 
 # So many good parts in a hundred show no colour at all.
 _GOOD_PARTS_DARK = 95
+Checked = Literal["crosswise", "test"]
+
+
+@dataclass(frozen=True)
+class ScaleCheck:
+    """How many good images stay without any colour at a scale that they had no say in."""
+
+    dark: int
+    n_good: int
+    checked: Checked  # each at the scale of the other blocks (ssn_core.crossfit), or test images at the model's own
 
 
 @dataclass(frozen=True)
@@ -28,9 +43,23 @@ class Calibration:
     source: str  # calibration | out_of_fold
     n_good: int
     n_bad: int
+    scale_check: ScaleCheck | None = None  # None: nothing to check it on, or a model from before it was checked
+
+    @classmethod
+    def of_card(cls, entry: Mapping[str, Any]) -> Calibration:
+        """From model.json, whose other entries were checked.
+
+        Raises:
+            TypeError: an unknown entry.
+            SettingError: the check of the scale is none.
+        """
+        check = entry.get("scale_check")
+        return cls(**{**entry, "scale_check": None if check is None else _check_of(check)})
 
 
-def calibrate(labels: Sequence[bool], scores: Sequence[float], peaks: Sequence[float], *, source: str) -> Calibration:
+def calibrate(
+    labels: Sequence[bool], scores: Sequence[float], peaks: Sequence[float], *, source: str, groups: Sequence[str] = ()
+) -> Calibration:
     """Threshold and colour scale from held-out images.
 
     The scale starts at the peak that 95 of 100 good images stay below, so a good part stays dark, and ends at the
@@ -40,6 +69,8 @@ def calibrate(labels: Sequence[bool], scores: Sequence[float], peaks: Sequence[f
         labels: True = bad; both classes must occur.
         scores: logits.
         peaks: highest value of each image's map as shown to people, CAM units.
+        groups: of each image; given out-of-fold, where these images are also those that figures rest on, the scale is
+            checked crosswise.
 
     Raises:
         SsnError: a class is missing or a score is not finite.
@@ -47,11 +78,50 @@ def calibrate(labels: Sequence[bool], scores: Sequence[float], peaks: Sequence[f
     bad = np.asarray(labels, dtype=bool)
     values = np.asarray(peaks, dtype=np.float64)
     threshold = youden(bad, scores)
-    low = float(np.percentile(values[~bad], _GOOD_PARTS_DARK))
+    low = _scale_low(values[~bad])
     high = float(np.median(values[bad]))
     if high <= low:  # a model that sees nothing: keep the scale usable, and every map nearly dark
         high = low + max(1e-3, float(np.ptp(values)))
-    return Calibration(threshold, low, high, source, n_good=int((~bad).sum()), n_bad=int(bad.sum()))
+    check = check_scale_crosswise(bad, values, groups) if groups else None
+    return Calibration(threshold, low, high, source, int((~bad).sum()), int(bad.sum()), check)
+
+
+def check_scale(peaks_of_good: Sequence[float], *, low: float) -> ScaleCheck:
+    """Count the good test images that stay dark at the model's own scale, which was chosen on calibration images."""
+    return ScaleCheck(int(np.sum(np.asarray(peaks_of_good) <= low)), len(peaks_of_good), "test")
+
+
+def check_scale_crosswise(
+    bad: NDArray[np.bool_], peaks: NDArray[np.float64], groups: Sequence[str]
+) -> ScaleCheck | None:
+    """Count the good images that stay dark, each at the scale that is chosen on the other blocks; None: too few parts.
+
+    Args:
+        bad: (N,)
+        peaks: (N,) CAM units.
+        groups: (N,) images of one physical part share theirs.
+    """
+    block = deal_blocks(bad.astype(np.int8), groups)
+    if block is None:
+        return None
+    dark = 0
+    for left_out in range(int(block.max()) + 1):
+        here = block == left_out
+        dark += int(np.sum(peaks[here & ~bad] <= _scale_low(peaks[~here & ~bad])))
+    return ScaleCheck(dark, int((~bad).sum()), "crosswise")
+
+
+def _scale_low(peaks_of_good: NDArray[np.float64]) -> float:
+    return float(np.percentile(peaks_of_good, _GOOD_PARTS_DARK))
+
+
+def _check_of(entry: Any) -> ScaleCheck:
+    known = isinstance(entry, dict) and set(entry) == {"dark", "n_good", "checked"}
+    if known and entry["checked"] in get_args(Checked):
+        dark, n_good = entry["dark"], entry["n_good"]
+        if type(dark) is int and type(n_good) is int and 0 <= dark <= n_good:
+            return ScaleCheck(dark, n_good, entry["checked"])
+    raise SettingError("The check of the colour scale is not usable", value=repr(entry)[:100])
 
 
 def map_peak(cam: NDArray[np.float32], size: tuple[int, int], *, sigma: float) -> float:

@@ -64,6 +64,11 @@ _CARD_SHAPE: dict[str, Any] = {
     },
     "data": [{"sha256": str, "label": str, "group": str, "role": str}],
 }
+# What model folders of earlier versions do not have; None stands for what could not be found.
+_LATER_SHAPES: dict[tuple[str, str], Any] = {
+    ("figures", "at_threshold"): {"basis": str, "n_good": int, "n_bad": int, "escapes": int, "overkill": int},
+    ("calibration", "scale_check"): {"dark": int, "n_good": int, "checked": str},
+}
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,9 @@ def read_card(folder: Path) -> dict[str, Any]:
             action=_OTHER_VERSION,
         )
     wrong = _first_mismatch(card, _CARD_SHAPE, "")
+    for (section, name), shape in _LATER_SHAPES.items():
+        if wrong is None and card[section].get(name) is not None:
+            wrong = _first_mismatch(card[section][name], shape, f"{section}.{name}.")
     if wrong:
         raise ModelFolderError(
             "model.json does not describe a model of this version", value=wrong, action=_OTHER_VERSION
@@ -210,7 +218,7 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
     card = read_card(folder)
     try:
         recipe = get_recipe(card["recipe"]).with_settings(card["settings"])
-        calibration = Calibration(**card["calibration"])
+        calibration = Calibration.of_card(card["calibration"])
     except (TypeError, SsnError) as error:
         raise ModelFolderError(
             "model.json does not describe a model of this version", value=str(error), action=_OTHER_VERSION

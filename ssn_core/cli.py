@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssn_core.errors import LayoutError, SettingError, SsnError
+from ssn_core.honest import note
 from ssn_core.operating_point import OperatingPoint, check_thresholds
 from ssn_core.recipes import BACKBONES, DEFAULT_RECIPE, RECIPES, Recipe, get_recipe
 from ssn_core.sources import SourceItem, scan
@@ -369,9 +370,30 @@ def _print_card(folder: Path) -> None:
         "Measured on": f"{figures['held_out']}: {figures['n_good']} good, {figures['n_bad']} bad, "
         f"{figures['n_masks']} masks",
         **{title: "n/a" if figures[name] is None else f"{figures[name]:.4f}" for name, title in _TITLES.items()},
+        **_at_suggested(figures),
+        "Colour scale": _dark(calibration.get("scale_check")),
     }
     for title, value in lines.items():
         print(f"{title + ':':<15} {value}")
+
+
+def _at_suggested(figures: dict[str, Any]) -> dict[str, str]:
+    """What the suggested threshold does to the held-out images, and whether they had a say in it."""
+    at = figures.get("at_threshold")
+    if at is None:
+        return {"At suggested": "n/a: the model is from before this was counted"}
+    rates = [
+        f"{name} n/a" if not at[n] else f"{name} {at[name]} of {at[n]} ({at[name] / at[n]:.1%})"
+        for name, n in (("escapes", "n_bad"), ("overkill", "n_good"))
+    ]
+    return {"At suggested": ", ".join(rates), "Counted": note(at["basis"], figures["held_out"])}
+
+
+def _dark(check: dict[str, Any] | None) -> str:
+    if check is None:
+        return "n/a: whether good images stay dark was not checked"
+    how = "each at a scale set without it" if check["checked"] == "crosswise" else "test images"
+    return f"{check['dark']} of {check['n_good']} good images stay dark ({how})"
 
 
 def _origin(point: OperatingPoint) -> str:

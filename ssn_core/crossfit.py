@@ -19,7 +19,7 @@ from ssn_core.thresholds import Outcome, outcome
 BLOCKS = 5
 
 Thresholds = tuple[float, float | None]  # (upper, lower or None)
-Rule = Callable[[NDArray[np.int8], NDArray[np.float64]], Thresholds]
+Choose = Callable[[NDArray[np.int8], NDArray[np.float64]], Thresholds]  # a rule: labels and scores of some images
 
 
 def deal_blocks(labels: NDArray[np.int8], groups: Sequence[str], *, blocks: int = BLOCKS) -> NDArray[np.int64] | None:
@@ -44,40 +44,41 @@ def deal_blocks(labels: NDArray[np.int8], groups: Sequence[str], *, blocks: int 
     return np.array([block[group] for group in groups], dtype=np.int64)
 
 
-def crosswise(
-    labels: NDArray[np.int8], scores: NDArray[np.float64], groups: Sequence[str], rule: Rule
-) -> Outcome | None:
-    """What a rule does to images that had no say in its thresholds.
+def thresholds_without(
+    labels: NDArray[np.int8], scores: NDArray[np.float64], groups: Sequence[str], choose: Choose
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """For each image the thresholds that a rule chooses on the other blocks.
 
     Args:
         labels: (N,) 0 good, 1 bad.
         scores: (N,) finite, each from a network that had not seen the image's group.
         groups: (N,).
-        rule: labels and scores of some images -> thresholds.
+        choose: the rule.
 
     Returns:
-        the counts over all images; None where blocks cannot be dealt, or the rule has no answer on some of them.
+        upper and lower ones, (N,) each, equal where the rule gives one threshold; None where blocks cannot be dealt, or
+        the rule has no answer on some of them.
     """
     block = deal_blocks(labels, groups)
     if block is None:
         return None
-    counts = np.zeros(6, dtype=np.int64)
+    high, low = np.empty(len(scores)), np.empty(len(scores))
     for left_out in range(int(block.max()) + 1):
         here = block == left_out
         try:
-            high, low = rule(labels[~here], scores[~here])
+            upper, lower = choose(labels[~here], scores[~here])
         except SsnError:
             return None
-        one = outcome(labels[here], scores[here], high, low)
-        counts += (
-            one.n_good,
-            one.n_bad,
-            one.escapes,
-            one.overkill,
-            one.to_person_good,
-            one.to_person_bad,
-        )
-    return Outcome(*map(int, counts))
+        high[here], low[here] = upper, upper if lower is None else lower
+    return high, low
+
+
+def crosswise(
+    labels: NDArray[np.int8], scores: NDArray[np.float64], groups: Sequence[str], choose: Choose
+) -> Outcome | None:
+    """What a rule does to images that had no say in its thresholds; arguments and None as above."""
+    found = thresholds_without(labels, scores, groups, choose)
+    return None if found is None else outcome(labels, scores, *found)
 
 
 def _shuffled(group: str) -> bytes:

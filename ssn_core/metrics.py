@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from ssn_core.errors import SsnError
 
@@ -41,26 +40,6 @@ class PrecisionRecall:
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     thresholds: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Counts at one threshold, and the two rates an inspector cares about (None where nothing was there to count)."""
-
-    tp: int
-    fp: int
-    tn: int
-    fn: int
-
-    @property
-    def escape_rate(self) -> float | None:
-        """FN / (FN + TP): the share of bad parts that passed."""
-        return self.fn / (self.fn + self.tp) if self.fn + self.tp else None
-
-    @property
-    def overkill_rate(self) -> float | None:
-        """FP / (FP + TN): the share of good parts that were rejected."""
-        return self.fp / (self.fp + self.tn) if self.fp + self.tn else None
 
 
 @dataclass(frozen=True)
@@ -132,22 +111,6 @@ def ap(labels: ArrayLike, scores: ArrayLike) -> float | None:
     return None if counts is None else _average_precision(counts)
 
 
-def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Confusion:
-    """Counts at `threshold`; a score equal to it means bad. Empty input gives zeros and rates of None.
-
-    Raises:
-        SsnError: a score is not finite or a label is neither 0 nor 1.
-    """
-    bad, values = checked(labels, scores)
-    called_bad = values >= threshold
-    return Confusion(
-        tp=int(np.sum(bad & called_bad)),
-        fp=int(np.sum(~bad & called_bad)),
-        tn=int(np.sum(~bad & ~called_bad)),
-        fn=int(np.sum(bad & ~called_bad)),
-    )
-
-
 def pixel_metrics(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]]) -> PixelMetrics:
     """P-AUROC, AP-loc and AUPRO over all pixels of all images given.
 
@@ -195,6 +158,8 @@ class _Pixels:
 
 
 def _collect(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]]) -> _Pixels:
+    from scipy import ndimage  # slow to load: only masks need it, and the command line loads this file at once
+
     good_parts: list[NDArray[np.float32]] = []
     bad_parts: list[NDArray[np.float32]] = []
     weight_parts: list[NDArray[np.float64]] = []

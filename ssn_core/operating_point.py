@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssn_core.errors import ModelFolderError, SettingError
+from ssn_core.rules import FROM_TRAINING
 
 Verdict = Literal["good", "check", "bad"]
 FILE_NAME = "operating_point.json"
 SCHEMA_VERSION = 1
-FROM_TRAINING = "Suggested by the training: Youden's J"
 MAX_HOW, MAX_INSPECTOR = 200, 100  # characters, as the database keeps
 _MAX_BYTES = 16_384  # ours are below 2,000 bytes
 _KEYS = {"schema_version", "threshold", "threshold_low", "how", "inspector", "saved_at", "version"}
@@ -32,7 +32,7 @@ class OperatingPoint:
 
     threshold: float  # logit; a score at or above it means bad
     threshold_low: float | None = None  # scores from here up to `threshold` go to a person; None: everything is decided
-    how: str = FROM_TRAINING  # in words
+    how: str = FROM_TRAINING  # in words; ssn_core.rules writes and reads them
     inspector: str = ""  # who saved it; "" for the training itself
     saved_at: datetime | None = None  # aware; None for the training itself
     version: int = 0  # number of the version in the database it was saved in; 0 for none

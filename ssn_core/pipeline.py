@@ -14,10 +14,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
-from ssn_core.calibration import Calibration, calibrate, map_peaks
+from ssn_core import honest
+from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
 from ssn_core.checkpoint import Model
 from ssn_core.dataset import LabelledImage, check_labels, deal_folds
 from ssn_core.evaluation import Figures, measure
@@ -26,6 +29,7 @@ from ssn_core.inference import Scored, device_title, score_cached
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
+from ssn_core.rules import FROM_TRAINING
 from ssn_core.training import EpochReport, Example, Trainer, planned_samples
 
 # With fewer in the test part, one image moves a rate by more than ten points: then out-of-fold scores say more.
@@ -165,6 +169,7 @@ def train_model(
     reporter.progress("Measuring", 0, 0)
     calibration = _calibrate(recipe, images, predictions, source)
     figures = _measure_role(recipe, images, predictions, held_out)
+    at_threshold = _count_at_threshold(images, predictions, held_out, calibration.threshold)
     model = Model(
         recipe=recipe,
         net=net,
@@ -180,7 +185,12 @@ def train_model(
             }
             for image in images
         ],
-        figures={"held_out": held_out, **dataclasses.asdict(figures), "device": device_title(device)},
+        figures={
+            "held_out": held_out,
+            **dataclasses.asdict(figures),
+            "at_threshold": at_threshold,
+            "device": device_title(device),
+        },
     )
     return Trained(model, held_out, predictions)
 
@@ -207,10 +217,41 @@ def _with_role(
 def _calibrate(
     recipe: Recipe, images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str
 ) -> Calibration:
+    def peaks(used: Sequence[LabelledImage]) -> list[float]:
+        cams = (predictions[image.key].scored.cam for image in used)
+        return map_peaks(cams, recipe.image_size, sigma=recipe.map_sigma)
+
     used = _with_role(images, predictions, role)
-    scored = [predictions[image.key].scored for image in used]
-    peaks = map_peaks((s.cam for s in scored), recipe.image_size, sigma=recipe.map_sigma)
-    return calibrate([bool(image.bad) for image in used], [s.score for s in scored], peaks, source=role)
+    found = calibrate(
+        [bool(image.bad) for image in used],
+        [predictions[image.key].scored.score for image in used],
+        peaks(used),
+        source=role,
+        groups=[image.group for image in used] if role == "out_of_fold" else (),
+    )
+    if role == "out_of_fold":
+        return found
+    good = [image for image in _with_role(images, predictions, "test") if not image.bad]
+    return dataclasses.replace(found, scale_check=check_scale(peaks(good), low=found.scale_low))
+
+
+def _count_at_threshold(
+    images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str, threshold: float
+) -> dict[str, Any]:
+    """What the suggested threshold does to the held-out images; out-of-fold, its rule, counted crosswise."""
+    used = _with_role(images, predictions, role)
+    labels = np.array([bool(image.bad) for image in used], dtype=np.int8)
+    scores = np.array([predictions[image.key].scored.score for image in used], dtype=np.float64)
+    cuts = honest.cuts(
+        labels,
+        scores,
+        [image.group for image in used],
+        held_out=role,
+        threshold=threshold,
+        threshold_low=None,
+        how=FROM_TRAINING,
+    )
+    return cuts.count(labels, scores).as_data()
 
 
 def _measure_role(

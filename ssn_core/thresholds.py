@@ -70,13 +70,18 @@ class _Cuts:
         return midway if highest_called_good < midway <= lowest_called_bad else lowest_called_bad
 
 
-def outcome(labels: ArrayLike, scores: ArrayLike, threshold: float, threshold_low: float | None = None) -> Outcome:
+def outcome(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float | NDArray[np.float64],
+    threshold_low: float | NDArray[np.float64] | None = None,
+) -> Outcome:
     """Count what `threshold` does, or two of them: bad at or above it, good below `threshold_low`, else to a person.
 
     Args:
         labels: (N,) 0 or False = good, 1 or True = bad; N = 0 and one class are allowed.
         scores: (N,) finite; higher = more suspicious.
-        threshold: in units of the scores.
+        threshold: in units of the scores; one for all images, or (N,) one for each.
         threshold_low: at most `threshold`; None for one threshold, where nothing goes to a person.
 
     Raises:
@@ -84,7 +89,7 @@ def outcome(labels: ArrayLike, scores: ArrayLike, threshold: float, threshold_lo
     """
     bad, values = checked(labels, scores)
     low = threshold if threshold_low is None else threshold_low
-    if not low <= threshold:
+    if not np.all(np.less_equal(low, threshold)):
         raise SettingError(
             "The lower threshold must not lie above the upper one",
             value=low,

@@ -13,11 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ssn_core.errors import ModelFolderError, SettingError, SsnError
-from ssn_core.operating_point import FROM_TRAINING, Verdict, check_thresholds, verdict
+from ssn_core.operating_point import Verdict, check_thresholds, verdict
+from ssn_core.rules import FROM_TRAINING
 from storage import deleted_models
 from storage.db import Database
-from storage.job_rows import plain
-from storage.tables import ModelRow, ProjectRow, ThresholdEventRow
+from storage.job_rows import ACTIVE, plain
+from storage.tables import JobRow, ModelRow, ProjectRow, ThresholdEventRow
 
 HELD_OUT = ("test", "out_of_fold")
 MAX_NAME_LENGTH = 200
@@ -159,11 +160,20 @@ def of_job(db: Database, *, job_id: int) -> Model | None:
         return None if row is None else _model(row)
 
 
-def activate(db: Database, *, model_id: int) -> Model:
+def in_training(session: Session, row: ModelRow) -> bool:
+    """Whether the training that made it still runs (its images are being scored) or waits to go on."""
+    job = None if row.job_id is None else session.get(JobRow, row.job_id)
+    return job is not None and job.status in ACTIVE
+
+
+def activate(db: Database, *, model_id: int, job_id: int | None = None) -> Model:
     """Make it the one model that reviews and inspects in its project.
 
+    Args:
+        job_id: the training that ends with this; nobody else may activate a model whose training still runs.
+
     Raises:
-        SsnError: there is no such model, or it is archived.
+        SsnError: there is no such model, it is archived, or its training still runs.
     """
     with db.write() as session:
         row = _row(session, model_id)
@@ -172,6 +182,12 @@ def activate(db: Database, *, model_id: int) -> Model:
                 "An archived model cannot be the active one",
                 value=row.name,
                 action="Bring it back first, then activate it",
+            )
+        if in_training(session, row) and row.job_id != job_id:
+            raise SsnError(
+                "A model whose training still runs cannot be the active one yet",
+                value=row.name,
+                action="Wait until the training is done: it makes the model the active one itself",
             )
         _project(session, row.project_id).active_model_id = row.id
         return _model(row)

@@ -9,7 +9,6 @@ database has it; where that failed, or a process died between the two, it is wri
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -17,17 +16,16 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ssn_core import operating_point
+from ssn_core import honest, operating_point, rules
 from ssn_core.errors import ModelFolderError, SsnError
-from ssn_core.operating_point import FROM_TRAINING, MAX_HOW, MAX_INSPECTOR, OperatingPoint
-from storage import registry
+from ssn_core.operating_point import MAX_HOW, MAX_INSPECTOR, OperatingPoint
+from storage import predictions, registry
 from storage.db import Database
 from storage.files import write_atomically
 from storage.tables import ModelRow, ThresholdEventRow
 
 _log = logging.getLogger(__name__)
 FROM_BEFORE = "Set before versions were kept"
-_RESTORED = re.compile(r"Version \d+ restored: ")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Version:
     model_id: int
     threshold: float  # a score at or above it means bad
     threshold_low: float | None  # scores from here up to `threshold` go to a person
-    how: str  # in words: "Youden's J", "by hand", "escape rate at most 2 %"
+    how: str  # in words; ssn_core.rules writes them and knows the rule in them
     inspector: str  # "" for the training itself
     created_at: datetime
 
@@ -78,6 +76,28 @@ def history(db: Database, *, model_id: int) -> list[Version]:
         return _history(session, _model(session, model_id))
 
 
+def in_force(db: Database, *, model_id: int) -> Version:
+    """The newest version.
+
+    Raises:
+        SsnError: there is no such model.
+    """
+    return history(db, model_id=model_id)[0]
+
+
+def cuts(version: Version, held_out: predictions.HeldOut) -> honest.Cuts:
+    """The thresholds that each held-out image is to be counted at while this version is in force."""
+    return honest.cuts(
+        held_out.labels,
+        held_out.scores,
+        held_out.groups,
+        held_out=held_out.kind,
+        threshold=version.threshold,
+        threshold_low=version.threshold_low,
+        how=version.how,
+    )
+
+
 def restore(db: Database, *, version_id: int, inspector: str) -> Version:
     """Put an earlier version in force again, as a new version with the old thresholds.
 
@@ -89,7 +109,7 @@ def restore(db: Database, *, version_id: int, inspector: str) -> Version:
         old = session.get(ThresholdEventRow, version_id)
         if old is None:
             raise SsnError("There is no such version", value=version_id, action="Choose a version from the list")
-        how = f"Version {old.id} restored: {_RESTORED.sub('', old.how)}"
+        how = rules.restored(old.id, old.how)
         version = _append(session, old.model_id, old.threshold, old.threshold_low, how, inspector)
     _copy(db, version.model_id)
     return version
@@ -150,7 +170,7 @@ def _first_event(model: ModelRow) -> ThresholdEventRow:
         model_id=model.id,
         threshold=model.threshold,
         threshold_low=model.threshold_low,
-        how=FROM_TRAINING if untouched else FROM_BEFORE,
+        how=rules.FROM_TRAINING if untouched else FROM_BEFORE,
         inspector="",
         created_at=model.created_at,
     )

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ssn_core import metrics
 from ssn_core.backbone import load_backbone
 from ssn_core.checkpoint import load_model, save_model
 from ssn_core.dataset import LabelledImage
@@ -85,7 +84,7 @@ def train(context: JobContext) -> dict[str, Any]:
         results = _kept_predictions(states / _KEPT)
         _store(context, model_row, results, _ids_by_hash(context.db, project_id=project_id))
     score_missing(context, model_row)
-    registry.activate(context.db, model_id=model_row.id)
+    registry.activate(context.db, model_id=model_row.id, job_id=context.job.id)
     shutil.rmtree(states, ignore_errors=True)
     return {"model_id": model_row.id}
 
@@ -162,18 +161,12 @@ def _kept_predictions(path: Path) -> Iterator[tuple[Scored, str]]:
 def summarise(trained: Trained) -> dict[str, Any]:
     """Counts, settings and held-out figures of a training run, as pages show them."""
     model, figures = trained.model, trained.model.figures
-    held_out = [p.scored for p in trained.predictions.values() if p.role == trained.held_out]
-    labels = {entry["sha256"]: entry["label"] == "bad" for entry in model.data}
-    confusion = metrics.confusion(
-        [labels[s.key] for s in held_out], [s.score for s in held_out], model.calibration.threshold
-    )
     pixel = {key: figures[key] for key in ("p_auroc", "ap_loc", "aupro", "n_masks")}
     return {
         "image": {
             "i_auroc": figures["i_auroc"],
             "ap_det": figures["ap_det"],
-            "escape_rate": confusion.escape_rate,
-            "overkill_rate": confusion.overkill_rate,
+            "at_threshold": figures["at_threshold"],
         },
         "pixel": {**pixel, "n_images": figures["n_good"] + figures["n_masks"]} if figures["n_masks"] else None,
         "n_held_out_good": figures["n_good"],

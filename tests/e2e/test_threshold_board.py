@@ -169,8 +169,8 @@ def test_rates_counts_and_curves_in_the_browser_are_those_of_python(page: Page) 
     assert [corner["fpr"] for corner in counted[1]] == pytest.approx(roc.fpr)
     assert [corner["tpr"] for corner in counted[1]] == pytest.approx(roc.tpr)
     for corner in counted[1]:
-        confusion = metrics.confusion(bad, scores, corner["threshold"])
-        assert (confusion.overkill_rate, 1 - (confusion.escape_rate or 0)) == pytest.approx(
+        at_corner = thresholds.outcome(bad, scores, corner["threshold"])
+        assert (at_corner.overkill_rate, 1 - (at_corner.escape_rate or 0)) == pytest.approx(
             (corner["fpr"], corner["tpr"])
         )
 

@@ -78,27 +78,12 @@ def test_curves_agree_with_scikit_learn(rows):
     np.testing.assert_array_equal(pr.thresholds, thresholds[::-1])
 
 
-@given(tied_samples, st.integers(-4, 4).map(lambda step: step / 4))
-def test_the_confusion_counts_a_score_at_the_threshold_as_bad(rows, threshold):
-    found = metrics.confusion([bad for bad, _ in rows], [score for _, score in rows], threshold)
-    tp = sum(bad and score >= threshold for bad, score in rows)
-    fn = sum(bad and score < threshold for bad, score in rows)
-    fp = sum(not bad and score >= threshold for bad, score in rows)
-    assert (found.tp, found.fn, found.fp, found.tn) == (tp, fn, fp, len(rows) - tp - fn - fp)
-    assert found.escape_rate == pytest.approx(fn / (fn + tp))
-    assert found.overkill_rate == pytest.approx(fp / (fp + found.tn))
-
-
 def test_figures_are_none_where_a_class_is_missing_or_nothing_is_there():
     for labels in ([0, 0, 0], [1, 1, 1]):
         assert metrics.i_auroc(labels, [0.1, 0.2, 0.3]) is None
         assert metrics.ap(labels, [0.1, 0.2, 0.3]) is None
     assert metrics.i_auroc([], []) is None
     assert metrics.ap([], []) is None
-    assert metrics.confusion([], [], 0.0) == metrics.Confusion(0, 0, 0, 0)
-    assert metrics.confusion([], [], 0.0).escape_rate is None
-    assert metrics.confusion([1], [0.0], 0.5).escape_rate == 1.0
-    assert metrics.confusion([1], [0.0], 0.5).overkill_rate is None
 
 
 def test_a_curve_of_one_class_says_how_many_of_each_there_are():

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import confusion_matrix, f1_score
 
 from ssn_core.errors import SsnError
-from ssn_core.metrics import confusion
 from ssn_core.thresholds import (
     Outcome,
     above_every_good,
@@ -27,9 +26,16 @@ samples = st.lists(
 ).filter(lambda rows: 0 < sum(bad for bad, _ in rows) < len(rows))
 
 
+def counted_by_scikit_learn(labels, scores, threshold):
+    """Escapes and overkill, and how many bad and good there are."""
+    called_bad = np.asarray(scores) >= threshold
+    tn, fp, fn, tp = confusion_matrix(np.asarray(labels, dtype=bool), called_bad, labels=[False, True]).ravel()
+    return int(fn), int(fp), int(fn + tp), int(fp + tn)
+
+
 def j_at(labels, scores, threshold):
-    found = confusion(labels, scores, threshold)
-    return (1 - found.escape_rate) - found.overkill_rate
+    escapes, overkill, n_bad, n_good = counted_by_scikit_learn(labels, scores, threshold)
+    return 1 - escapes / n_bad - overkill / n_good
 
 
 @settings(deadline=None)
@@ -121,10 +127,21 @@ def test_every_part_has_one_fate(rows, low, width):
 @given(tied_samples, st.integers(-1, 9))
 def test_one_threshold_is_the_confusion_and_sends_nothing_to_a_person(rows, threshold):
     labels, scores = unzip(rows)
-    counts = confusion(labels, scores, threshold)
     found = outcome(labels, scores, threshold)
-    assert (found.escapes, found.overkill, found.to_person_rate) == (counts.fn, counts.fp, 0.0)
+    assert found.to_person_rate == 0.0
+    assert (found.escapes, found.overkill, found.n_bad, found.n_good) == counted_by_scikit_learn(
+        labels, scores, threshold
+    )
     assert found == outcome(labels, scores, threshold, threshold)
+
+
+def test_each_image_can_have_thresholds_of_its_own():
+    labels, scores = [1, 1, 0, 0, 1, 0], np.zeros(6)
+    high = np.array([1.0, 0.0, 1.0, 0.0, 1.0, 1.0])
+    low = np.array([1.0, 0.0, 1.0, -1.0, 0.0, 0.0])
+    assert outcome(labels, scores, high, low) == Outcome(3, 3, escapes=1, overkill=1, to_person_good=1, to_person_bad=1)
+    with pytest.raises(SsnError, match="must not lie above"):
+        outcome(labels, scores, low, high)
 
 
 def test_rates_are_none_where_nothing_was_there_to_count():
