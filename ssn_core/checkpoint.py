@@ -31,7 +31,7 @@ from ssn_core.calibration import Calibration
 from ssn_core.errors import ModelFolderError, SsnError
 from ssn_core.model import CamNet
 from ssn_core.operating_point import OperatingPoint
-from ssn_core.recipes import Recipe, get_recipe
+from ssn_core.recipes import Recipe, recorded
 from ssn_core.weights import SOURCES, WeightsSource
 
 SCHEMA_VERSION = 1
@@ -217,7 +217,7 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
     """
     card = read_card(folder)
     try:
-        recipe = get_recipe(card["recipe"]).with_settings(card["settings"])
+        recipe = recorded(card["recipe"], card["settings"])
         calibration = Calibration.of_card(card["calibration"])
     except (TypeError, SsnError) as error:
         raise ModelFolderError(

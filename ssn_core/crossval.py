@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ssn_core import metrics
-from ssn_core.dataset import LabelledImage, check_labels, deal_folds
+from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_folds
 from ssn_core.errors import LayoutError, SettingError, SsnError, TooFewLabelsError
 from ssn_core.evaluation import measure
 from ssn_core.features import TapCache
@@ -26,14 +26,17 @@ from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
 
 
-def assign_folds(images: Sequence[LabelledImage], *, from_data: bool) -> dict[str, str]:
+def assign_folds(images: Sequence[LabelledImage], *, from_data: bool, need_bad: bool = True) -> dict[str, str]:
     """key -> fold name: those of the data set, or dealt by group.
+
+    Args:
+        need_bad: as for :func:`ssn_core.dataset.deal_folds`.
 
     Raises:
         LayoutError: an image without a fold, a group on both sides of a fold, or fewer than two folds.
     """
     if not from_data:
-        return {key: str(fold) for key, fold in deal_folds(images, N_FOLDS).items()}
+        return {key: str(fold) for key, fold in deal_folds(images, N_FOLDS, need_bad=need_bad).items()}
     folds: dict[str, str] = {}
     of_group: dict[str, str] = {}
     for image in images:
@@ -77,9 +80,9 @@ def cross_validate(
         TooFewLabelsError: too few good or bad images, or one fold holds all of a class.
         SettingError: candidates were given, but two training folds are needed to choose between them.
     """
-    check_labels(images)
+    check_labels(images, recipe)
     names = sorted(set(folds.values()))
-    for word, bad in (("good", False), ("bad", True)):
+    for word, bad in (("good", False), ("bad", True))[: 1 if recipe.learns_from == "good" else 2]:
         holding = {folds[image.key] for image in images if image.bad is bad}
         if len(holding) < 2:
             raise TooFewLabelsError(
@@ -88,6 +91,11 @@ def cross_validate(
                 expected=f"{word} images in at least two folds",
                 action="Correct the fold column, or leave --fold-column out",
             )
+    for fold in names:
+        others = [image for image in images if folds[image.key] != fold]
+        check_masks(recipe, others, f"Without fold {fold}, the network")
+    if pooling_fractions and recipe.pooling_fraction is None:
+        raise SettingError(f"{recipe.name} has no pooling fraction to choose", value=list(pooling_fractions))
     if pooling_fractions and len(names) < 3:
         raise SettingError("Choosing the pooling fraction needs folds to choose on", value=len(names), expected="3")
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The images of a training run: files, labels, groups and, for evaluation alone, masks."""
+"""The images of a training run: files, labels, groups, and masks (to measure with; some recipes learn from them)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from PIL import Image
 
 from ssn_core.errors import ImageError, TooFewLabelsError
 from ssn_core.imaging import decode, decode_mask
-from ssn_core.recipes import MIN_BAD, MIN_GOOD
+from ssn_core.recipes import MIN_BAD, MIN_GOOD, Recipe, lacking
+from ssn_core.sampling import Example
 from ssn_core.sources import SourceItem
 from ssn_core.splits import TEST, part_of_group
 
@@ -30,7 +31,7 @@ class LabelledImage:
         group: images of one part, item or copy share it; a group is never on both sides of a split.
         part: "train", "calibration" or "test", where that has been decided.
         fold: name of the cross-validation fold, where the data set brings one.
-        mask: file of the defect mask; used to measure, never to train with image labels.
+        mask: file of the defect mask; used to measure, and by :func:`examples` where the recipe learns from masks.
     """
 
     key: str
@@ -139,27 +140,52 @@ class Groups:
             self._parent[other] = one
 
 
-def check_labels(images: Sequence[LabelledImage]) -> None:
-    """Check that there is enough to learn from.
+def check_labels(images: Sequence[LabelledImage], recipe: Recipe) -> None:
+    """Check that there is enough for a recipe to learn from.
 
     Raises:
-        TooFewLabelsError: says how many good and bad images are missing.
+        TooFewLabelsError: says how many good or bad images, or masks, are missing.
     """
-    counts = {
-        "good": (sum(image.bad is False for image in images), MIN_GOOD),
-        "bad": (sum(image.bad is True for image in images), MIN_BAD),
-    }
-    missing = {word: need - have for word, (have, need) in counts.items() if have < need}
-    if missing:
-        asked = " and ".join(f"{n} more {word} image{'s' if n > 1 else ''}" for word, n in missing.items())
+    n_good, n_bad = (sum(image.bad is bad for image in images) for bad in (False, True))
+    n_marked = sum(image.bad is True and image.mask is not None for image in images)
+    missing = lacking(recipe, n_good=n_good, n_bad=n_bad, n_marked=n_marked)
+    if missing is None:
+        return
+    need_bad = "" if recipe.learns_from == "good" else f" and {MIN_BAD} bad"
+    raise TooFewLabelsError(
+        f"There is too little to train {recipe.name} on: {n_good} good, {n_bad} bad, {n_marked} of them with a mask",
+        expected=f"at least {MIN_GOOD} good{need_bad}{', with masks' if recipe.reads_marks else ''}",
+        action=missing,
+    )
+
+
+def check_masks(recipe: Recipe, training: Sequence[LabelledImage], name: str) -> None:
+    """Check that the masks are not all on one side of a split.
+
+    Args:
+        name: of the network that is trained on these images, for the message.
+
+    Raises:
+        TooFewLabelsError: the recipe learns from masks, and none of these images has one.
+    """
+    if recipe.reads_marks and not any(image.bad and image.mask is not None for image in training):
         raise TooFewLabelsError(
-            f"Too few labels to train: {counts['good'][0]} good, {counts['bad'][0]} bad",
-            expected=f"at least {MIN_GOOD} good and {MIN_BAD} bad",
-            action=f"Label {asked}, then train",
+            f"{name} has no defect mask to learn from: all masks are of images that it must not see",
+            expected="masks of images of at least two parts",
+            action="Import masks of other parts, or choose a recipe without masks",
         )
 
 
-def deal_folds(images: Sequence[LabelledImage], n_folds: int) -> dict[str, int]:
+def examples(images: Iterable[LabelledImage], recipe: Recipe) -> list[Example]:
+    """The labelled images as a recipe may see them: masks go along only where it learns from masks."""
+    return [
+        Example(image.key, bool(image.bad), image.mask if recipe.reads_marks and image.bad else None)
+        for image in images
+        if not (recipe.learns_from == "good" and image.bad)
+    ]
+
+
+def deal_folds(images: Sequence[LabelledImage], n_folds: int, *, need_bad: bool = True) -> dict[str, int]:
     """Deal whole groups to folds, bad and good images spread as evenly as groups allow.
 
     Deterministic: depends on keys, groups and labels alone, not on their order.
@@ -167,6 +193,7 @@ def deal_folds(images: Sequence[LabelledImage], n_folds: int) -> dict[str, int]:
     Args:
         images: labelled images.
         n_folds: wished number of folds; fewer are made where there are fewer groups with bad or with good images.
+        need_bad: bad images are trained on; else it does not matter how many folds hold any.
 
     Returns:
         key -> fold, 0-based.
@@ -181,7 +208,7 @@ def deal_folds(images: Sequence[LabelledImage], n_folds: int) -> dict[str, int]:
     def count(group: str, bad: bool) -> int:
         return sum(image.bad is bad for image in groups[group])
 
-    for word, bad in (("bad", True), ("good", False)):
+    for word, bad in (("bad", True), ("good", False))[0 if need_bad else 1 :]:
         holders = sum(count(group, bad) > 0 for group in groups)
         if holders < 2:
             raise TooFewLabelsError(

@@ -1,6 +1,7 @@
-"""Synthetic feature anomalies: Gaussian noise inside Perlin masks, added to adapted features in training only.
+"""Synthetic feature anomalies: noise inside Perlin masks, added to adapted features in training only.
 
-SuperSimpleNet (arXiv 2408.03143), section 3.2; Perlin, "Improving noise", SIGGRAPH 2002.
+SuperSimpleNet (arXiv 2408.03143), section 3.2; Perlin, "Improving noise", SIGGRAPH 2002. The other kind of noise is in
+learned_noise.py; which samples get any is decided in anomalies.py.
 """
 
 from __future__ import annotations
@@ -73,12 +74,16 @@ def anomaly_mask(
     return (mask & kept[:, None, None])[:, None]
 
 
-def add_noise(features: Tensor, mask: Tensor, *, std: float, generator: torch.Generator) -> Tensor:
-    """Features plus N(0, std^2) per element inside the mask; cells outside are untouched.
+def gaussian(features: Tensor, *, std: float, generator: torch.Generator) -> Tensor:
+    """N(0, std^2) per element, in the shape of the features (B, C, H, W)."""
+    return std * torch.randn(features.shape, generator=generator, device=generator.device, dtype=features.dtype)
+
+
+def perturb(features: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
+    """Features plus noise inside the mask; cells outside are untouched.
 
     Args:
-        features: (B, C, H, W), adapted.
+        features, noise: (B, C, H, W).
         mask: (B, 1, H, W) bool.
     """
-    noise = torch.randn(features.shape, generator=generator, device=generator.device, dtype=features.dtype)
-    return features + std * noise * mask
+    return features + noise * mask

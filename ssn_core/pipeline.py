@@ -22,7 +22,7 @@ import torch
 from ssn_core import honest
 from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
 from ssn_core.checkpoint import Model
-from ssn_core.dataset import LabelledImage, check_labels, deal_folds
+from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_folds, examples
 from ssn_core.evaluation import Figures, measure
 from ssn_core.features import TapCache
 from ssn_core.inference import Scored, device_title, score_cached
@@ -30,7 +30,8 @@ from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
 from ssn_core.rules import FROM_TRAINING
-from ssn_core.training import EpochReport, Example, Trainer, planned_samples
+from ssn_core.sampling import planned_samples
+from ssn_core.training import EpochReport, Trainer
 
 # With fewer in the test part, one image moves a rate by more than ten points: then out-of-fold scores say more.
 MIN_TEST_PER_CLASS = 10
@@ -85,7 +86,7 @@ def fit(
         before: samples that networks before this one took, where progress is to cover them all.
         overall: samples of all networks; None: of this one.
     """
-    trainer = Trainer(recipe, [Example(image.key, bool(image.bad)) for image in images], taps, device)
+    trainer = Trainer(recipe, examples(images, recipe), taps, device)
     if state_file is not None and state_file.exists():
         trainer.restore(state_file)
     title = device_title(device)
@@ -124,7 +125,7 @@ def train_model(
     Raises:
         TooFewLabelsError: too few good or bad images, or all of one class come from one part.
     """
-    check_labels(images)
+    check_labels(images, recipe)
     fill_taps(taps, images, device=device, reporter=reporter)
 
     def score(net: CamNet, wanted: Sequence[LabelledImage]) -> dict[str, Scored]:
@@ -132,7 +133,7 @@ def train_model(
         return {scored.key: scored for scored in score_cached(net, taps, keys, device=device)}
 
     fixed = fixed_parts_suffice(images)
-    folds = {} if fixed else deal_folds(images, N_FOLDS)
+    folds = {} if fixed else deal_folds(images, N_FOLDS, need_bad=recipe.learns_from != "good")
     n_folds = len(set(folds.values()))
     everything = [image for image in images if not fixed or image.part == "train"]
     # (name, state file, what it trains on, what it scores): the folds' networks, then the model itself
@@ -146,7 +147,9 @@ def train_model(
         for fold in range(n_folds)
     ]
     plan.append(("Model", "model.pt", everything, list(images) if fixed else []))
-    samples = [planned_samples(recipe, sum(bool(image.bad) for image in training)) for _, _, training, _ in plan]
+    for name, _, training, _ in plan:
+        check_masks(recipe, training, name)
+    samples = [_planned(recipe, training) for _, _, training, _ in plan]
 
     predictions: dict[str, Prediction] = {}
     for index, (name, state, training, wanted) in enumerate(plan):
@@ -193,6 +196,11 @@ def train_model(
         },
     )
     return Trained(model, held_out, predictions)
+
+
+def _planned(recipe: Recipe, training: Sequence[LabelledImage]) -> int:
+    n_bad = sum(bool(image.bad) for image in training)
+    return planned_samples(recipe, n_good=len(training) - n_bad, n_bad=n_bad)
 
 
 def fixed_parts_suffice(images: Sequence[LabelledImage]) -> bool:

@@ -1,8 +1,7 @@
-"""Training of the CAM network on cached taps, from image labels alone.
+"""Training on cached taps, for every recipe.
 
-The trainer knows no file format of a data set, no database and no page; it reports through callbacks. One epoch is
-balanced (SuperSimpleNet, arXiv 2408.03143): every bad image in four orientations, and as many good ones, those used
-least coming first.
+The trainer knows no file format of a data set, no database and no page; it reports through callbacks. What an epoch
+consists of is in sampling.py, synthetic anomalies in anomalies.py, targets from masks in marks.py, losses in losses.py.
 """
 
 from __future__ import annotations
@@ -16,18 +15,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ssn_core.anomalies import Cells, Truth, draw_places, marked_bad, with_noise
+from ssn_core.backbone import TAP_CHANNELS, tap_sizes
 from ssn_core.features import TapCache
-from ssn_core.losses import focal_loss
-from ssn_core.model import CamNet
-from ssn_core.noise import add_noise, anomaly_mask
-from ssn_core.recipes import Recipe
+from ssn_core.learned_noise import LearnedNoise, statistics_held
+from ssn_core.losses import total_loss
+from ssn_core.marks import Marks, read_marks
+from ssn_core.model import CamNet, Features
+from ssn_core.noise import gaussian
+from ssn_core.recipe_settings import Recipe
+from ssn_core.sampling import FLIPS, Example, Sampler, planned_epochs
 
-ORIENTATIONS = 4  # none, vertical flip, horizontal flip, both (180 degrees)
 _STATISTICS_IMAGES = 64  # enough: each brings hundreds of cells
 _LEAST_STD = 1e-3
-_FLIPS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))
+MILESTONES = (0.8, 0.9)  # shares of the training after which every learning rate is multiplied by
+DECAY = 0.4
 
 
 @dataclass(frozen=True)
@@ -36,58 +41,8 @@ class EpochReport:
 
     epoch: int  # 1-based
     epochs: int
-    loss: float  # mean focal loss of the epoch's batches
+    loss: float  # mean loss of the epoch's batches
     seconds: float  # since training began
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training image: the key of its cached taps, and its label."""
-
-    key: str
-    bad: bool
-
-
-def planned_epochs(recipe: Recipe, n_bad: int) -> int:
-    """How many epochs a run takes: the recipe's, or as many as its least number of steps needs."""
-    steps_per_epoch = math.ceil(2 * ORIENTATIONS * n_bad / recipe.batch_size)
-    return recipe.epochs or math.ceil(recipe.min_steps / steps_per_epoch)
-
-
-def planned_samples(recipe: Recipe, n_bad: int) -> int:
-    """How many samples a run sees, orientations and repetitions counted."""
-    return planned_epochs(recipe, n_bad) * 2 * ORIENTATIONS * n_bad
-
-
-class BalancedSampler:
-    """Draws balanced epochs: each bad image in every orientation, and as many good ones, least used first."""
-
-    def __init__(self, examples: Sequence[Example], *, flip_good: bool, seed: int) -> None:
-        self.bad = np.array([i for i, example in enumerate(examples) if example.bad])
-        self.good = np.array([i for i, example in enumerate(examples) if not example.bad])
-        self.uses = np.zeros(len(self.good), dtype=np.int64)
-        self.flip_good = flip_good
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return 2 * ORIENTATIONS * len(self.bad)
-
-    def epoch(self) -> np.ndarray:
-        """(n, 2) int64: index of the example, orientation; shuffled."""
-        wanted = ORIENTATIONS * len(self.bad)
-        bad = np.stack((np.repeat(self.bad, ORIENTATIONS), np.tile(np.arange(ORIENTATIONS), len(self.bad))), axis=1)
-        chosen = []
-        while wanted > 0:
-            # Ties are broken at random, so that equal use does not mean equal order.
-            order = np.lexsort((self.rng.random(len(self.good)), self.uses))[:wanted]
-            self.uses[order] += 1
-            chosen.append(self.good[order])
-            wanted -= len(order)
-        good = np.concatenate(chosen)
-        flips = self.rng.integers(0, ORIENTATIONS, len(good)) if self.flip_good else np.zeros(len(good), dtype=np.int64)
-        samples = np.concatenate((bad, np.stack((good, flips), axis=1)))
-        self.rng.shuffle(samples)
-        return samples
 
 
 class Trainer:
@@ -95,26 +50,36 @@ class Trainer:
 
     Args:
         recipe: all settings.
-        examples: training images; their taps must be in `taps`.
+        examples: training images; their taps must be in `taps`. Bad ones are left out where the recipe learns from good
+            images alone.
         taps: the cache they are read from.
         device: where to train.
 
     Raises:
-        ValueError: a class is missing; see :func:`ssn_core.dataset.check_labels`.
+        ValueError: a class is missing, or a mask was given to a recipe that takes none; see
+            :func:`ssn_core.dataset.check_labels`.
+        ImageError: a mask that is to be learned from cannot be read.
     """
 
     def __init__(self, recipe: Recipe, examples: Sequence[Example], taps: TapCache, device: torch.device) -> None:
-        if len({example.bad for example in examples}) < 2:
+        good_only = recipe.learns_from == "good"
+        examples = [example for example in examples if not (good_only and example.bad)]
+        if {example.bad for example in examples} != ({False} if good_only else {False, True}):
             raise ValueError("Training needs good and bad examples; callers check the numbers first")
-        self.recipe, self.examples, self.taps, self.device = recipe, list(examples), taps, device
+        if not recipe.reads_marks and any(example.marks for example in examples):
+            raise ValueError(f"{recipe.name} takes no masks")
+        self.recipe, self.examples, self.taps, self.device = recipe, examples, taps, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.net = CamNet(recipe).to(memory_format=torch.channels_last).to(device)
+            learned = recipe.adds_noise and recipe.noise == "learned"
+            self.learned = LearnedNoise(recipe, sum(TAP_CHANNELS[recipe.backbone]), device) if learned else None
         if recipe.standardise:
             self.net.start_standardised(*self._channel_statistics())
+        self.marks = self._read_marks()
         self.generator = torch.Generator(device).manual_seed(recipe.seed)
-        self.sampler = BalancedSampler(self.examples, flip_good=recipe.flip_good, seed=recipe.seed)
-        self.epochs = planned_epochs(recipe, len(self.sampler.bad))
+        self.sampler = Sampler(examples, balanced=not good_only, flip_good=recipe.flip_good, seed=recipe.seed)
+        self.epochs = planned_epochs(recipe, n_good=len(self.sampler.good), n_bad=len(self.sampler.bad))
         self.epoch = 0
         self.optimiser = torch.optim.AdamW(
             [
@@ -128,7 +93,7 @@ class Trainer:
         )
         steps = self.epochs * math.ceil(len(self.sampler) / recipe.batch_size)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
-            self.optimiser, milestones=[round(0.8 * steps), round(0.9 * steps)], gamma=0.4
+            self.optimiser, milestones=[round(share * steps) for share in MILESTONES], gamma=DECAY
         )
 
     def run(
@@ -163,30 +128,69 @@ class Trainer:
         self.net.eval()
         return self.net
 
-    def _step(self, samples: np.ndarray) -> Tensor:
-        recipe = self.recipe
-        tap2, tap3 = self._oriented(samples)
-        bad = torch.tensor([self.examples[i].bad for i in samples[:, 0]], dtype=torch.float32, device=self.device)
-        features = self.net.adapt(tap2, tap3)
-        if recipe.noise_std > 0 and recipe.noise_skip < 1:
-            mask = anomaly_mask(
-                len(samples),
-                (features.shape[-2], features.shape[-1]),
-                threshold=recipe.noise_threshold,
-                skip=recipe.noise_skip,
-                generator=self.generator,
-            )
-            noisy = add_noise(features, mask, std=recipe.noise_std, generator=self.generator)
-            features = torch.cat((features, noisy))
-            # A perturbed image is bad; a bad one stays bad. Labels never turn good.
-            bad = torch.cat((bad, torch.maximum(bad, mask.flatten(1).any(1).float())))
-        loss = focal_loss(self.net.head(features).score, bad, gamma=recipe.focal_gamma)
+    def _step(self, samples: NDArray[np.int64]) -> Tensor:
+        truth = self._truth(samples)
+        features = self.net.features(*self._oriented(samples))
+        if self.recipe.adds_noise:
+            features, truth = self._with_anomalies(features, truth)
+        loss = total_loss(self.recipe, self.net.judge(features), truth)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
+        if self.recipe.clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
         self.optimiser.step()
         self.schedule.step()
         return loss.detach()
+
+    def _with_anomalies(self, features: Features, truth: Truth) -> tuple[Features, Truth]:
+        """The batch and its copy, perturbed here and there; where the noise is learned, its generator may step too."""
+        recipe, adapted = self.recipe, features.adapted.detach()
+        places = draw_places(recipe, truth, (adapted.shape[-2], adapted.shape[-1]), self.generator)
+        truth = marked_bad(truth.twice(), places)
+        if recipe.noise_on == "both":
+            adapted = torch.cat((adapted, adapted))
+        if self.learned is None:
+            noise = gaussian(adapted, std=recipe.noise_std, generator=self.generator)
+            return with_noise(recipe, features, noise, places), truth
+        z = self.learned.draw_z(adapted, self.generator)
+        if self.learned.is_due():
+            still = Features(features.adapted.detach(), features.plain)
+
+            def loss_of(noise: Tensor) -> Tensor:
+                return total_loss(recipe, self.net.judge(with_noise(recipe, still, noise, places)), truth)
+
+            with statistics_held(self.net):
+                self.learned.step(adapted, z, loss_of)
+        return with_noise(recipe, features, self.learned.noise(adapted, z), places), truth
+
+    def _truth(self, samples: NDArray[np.int64]) -> Truth:
+        """Labels of some samples; for a recipe with a loss on the map, also what is known about their cells."""
+        chosen = [self.examples[i] for i in samples[:, 0]]
+        bad = torch.tensor([example.bad for example in chosen], dtype=torch.float32, device=self.device)
+        if self.recipe.losses == ("score-focal",):
+            return Truth(bad, None)
+        shape = (len(samples), 1, *self._grid())
+        cells, weight = np.zeros(shape, dtype=bool), np.ones(shape, dtype=np.float32)
+        known = np.array([not self.examples[i].bad or i in self.marks for i in samples[:, 0].tolist()])
+        for row, (index, orientation) in enumerate(samples.tolist()):
+            if index in self.marks:
+                cells[row, 0] = np.flip(self.marks[index].bad, FLIPS[orientation])
+                weight[row, 0] = np.flip(self.marks[index].weight, FLIPS[orientation])
+        return Truth(bad, Cells(*(torch.from_numpy(x).to(self.device) for x in (cells, weight, known))))
+
+    def _read_marks(self) -> dict[int, Marks]:
+        """The targets of the bad examples that are marked, by the example's index."""
+        found = {
+            index: read_marks(example.marks, self.recipe, self._grid())
+            for index, example in enumerate(self.examples)
+            if example.bad and example.marks is not None
+        }
+        return {index: marks for index, marks in found.items() if marks is not None}
+
+    def _grid(self) -> tuple[int, int]:
+        """(h, w) cells of the features."""
+        (height, width), _ = tap_sizes(self.recipe.image_size)
+        return height * self.recipe.feature_scale, width * self.recipe.feature_scale
 
     @torch.no_grad()
     def _channel_statistics(self) -> tuple[Tensor, Tensor]:
@@ -195,8 +199,8 @@ class Trainer:
         chosen = rng.permutation(len(self.examples))[:_STATISTICS_IMAGES]
         means, squares = [], []
         for index in chosen:
-            tap2, tap3 = self.taps.read([self.examples[index].key])
-            features = self.net.combine(tap2.to(self.device), tap3.to(self.device))
+            taps = self.taps.read([self.examples[index].key])
+            features = self.net.combine(*(tap.to(self.device) for tap in taps))
             means.append(features.mean((0, 2, 3)))
             squares.append(features.square().mean((0, 2, 3)))
         mean = torch.stack(means).mean(0)
@@ -204,20 +208,22 @@ class Trainer:
         # A channel that is nearly constant carries nothing; dividing by its noise would only amplify that.
         return mean, variance.clamp_min(0).sqrt().clamp_min(_LEAST_STD)
 
-    def _oriented(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _oriented(self, samples: NDArray[np.int64]) -> list[Tensor]:
         """Taps of some samples, each flipped as its orientation says."""
         taps = self.taps.read([self.examples[i].key for i in samples[:, 0]])
         for tap in taps:
             for row, orientation in enumerate(samples[:, 1]):
                 if orientation:
-                    tap[row] = tap[row].flip(_FLIPS[orientation])
-        tap2, tap3 = (tap.to(self.device, memory_format=torch.channels_last, non_blocking=True) for tap in taps)
-        return tap2, tap3
+                    tap[row] = tap[row].flip(FLIPS[orientation])
+        return [tap.to(self.device, memory_format=torch.channels_last, non_blocking=True) for tap in taps]
 
     def _identity(self) -> dict[str, Any]:
         """What a saved state must share with this run; a GPU's random state means nothing to a CPU."""
         return {
-            "examples": [[example.key, example.bad] for example in self.examples],
+            "examples": [
+                [example.key, example.bad, "" if example.marks is None else example.marks.name]
+                for example in self.examples
+            ],
             "settings": self.recipe.settings(),
             "device": self.device.type,
         }
@@ -225,6 +231,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write the state between two epochs, atomically."""
         partial = path.with_name(path.name + ".tmp")
+        sampler = self.sampler.state()
         state: dict[str, Any] = {
             "run": self._identity(),
             "epoch": self.epoch,
@@ -232,8 +239,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "generator": self.generator.get_state(),
-            "uses": torch.from_numpy(self.sampler.uses.copy()),
-            "sampler": self.sampler.rng.bit_generator.state,
+            "learned": self.learned.state() if self.learned is not None else None,
+            "sampler": {**sampler, "uses": torch.from_numpy(sampler["uses"])},
         }
         torch.save(state, partial)
         partial.replace(path)
@@ -255,6 +262,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"].cpu())
-        self.sampler.uses = state["uses"].cpu().numpy()
-        self.sampler.rng.bit_generator.state = state["sampler"]
+        if self.learned is not None:
+            self.learned.restore(state["learned"])
+        self.sampler.restore({**state["sampler"], "uses": state["sampler"]["uses"].cpu().numpy()})
         return True
