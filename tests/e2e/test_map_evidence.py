@@ -11,9 +11,10 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from ssn_core import evidence
-from storage import images, labels, maps, predictions, registry
+from storage import images, labels
 from storage.db import connect
 from storage.settings import Settings
+from tests.model_seed import add_model
 
 if TYPE_CHECKING:
     from conftest import AppServer
@@ -39,16 +40,10 @@ def seed(server: AppServer, n: int = 6) -> None:
     """n images labelled bad and held out, with maps that make their scores; the first is the most suspicious one."""
     project_id = server.seed(n)
     db = connect(Settings(data_dir=server.data_dir, database_url="", weights_dir=None))
-    model = registry.register(
-        db, project_id=project_id, job_id=None, name="First", folder="models/1/1", recipe="cam", backbone="resnet18",
-        held_out="out_of_fold", threshold=0.0, suggested_threshold=0.0, scale_low=0.0, scale_high=5.0,
-        summary={"settings": {"image_size": [64, 96], "map_sigma": 4.0, "pooling_fraction": Q}},
-    )  # fmt: skip
     found = images.get_many(db, image_ids=images.ids(db, project_id=project_id))
-    for index, image in enumerate(found):
-        maps.save(db, model_id=model.id, sha256=image.sha256, cam=cells_of(index))
     rows = [(image.id, score_of(index), "out_of_fold") for index, image in enumerate(found)]
-    predictions.store(db, model_id=model.id, rows=rows)
+    cams = {image.sha256: cells_of(index) for index, image in enumerate(found)}
+    add_model(db, project_id, rows, cams=cams, scale_high=5.0, settings={"pooling_fraction": Q})
     events = [labels.LabelEvent("seed", seq, i.id, "bad", "Ada", "board") for seq, i in enumerate(found, start=1)]
     labels.record(db, project_id=project_id, events=events)
     db.engine.dispose()

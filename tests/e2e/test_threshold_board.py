@@ -12,10 +12,11 @@ import pytest
 from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect
 
 from ssn_core import crossfit, intervals, metrics, thresholds
-from storage import images, labels, predictions, registry
+from storage import images, labels
 from storage import thresholds as saved_thresholds
 from storage.db import connect
 from storage.settings import Settings
+from tests.model_seed import add_model
 
 if TYPE_CHECKING:
     from conftest import AppServer
@@ -41,23 +42,8 @@ def seed(server: AppServer) -> int:
         for seq, (image_id, bad) in enumerate(zip(ids, LABELS, strict=True), start=1)
     ]
     labels.record(db, project_id=project_id, events=events)
-    model = registry.register(
-        db,
-        project_id=project_id,
-        job_id=None,
-        name="First",
-        folder="models/1/1",
-        recipe="cam",
-        backbone="resnet18",
-        held_out="out_of_fold",
-        threshold=SAVED,
-        suggested_threshold=SAVED,
-        scale_low=0.0,
-        scale_high=1.0,
-        summary={"settings": {"image_size": [64, 96], "map_sigma": 4.0}},
-    )
     rows = [(image_id, float(score), "out_of_fold") for image_id, score in zip(ids, SCORES, strict=True)]
-    predictions.store(db, model_id=model.id, rows=rows)
+    model = add_model(db, project_id, rows, threshold=SAVED)
     db.engine.dispose()
     return model.id
 

@@ -14,7 +14,7 @@ from PIL import Image
 from sqlalchemy import update
 from streamlit.testing.v1 import AppTest
 
-from storage import files, jobs, labels, predictions, projects, registry
+from storage import files, jobs, labels, projects
 from storage.db import Database
 from storage.tables import ImageRow, JobRow, utc_now
 
@@ -88,44 +88,6 @@ def project_with_images(db: Database, verdicts: Sequence[str | None], name: str 
     project = projects.create(db, name=name, image_height=64, image_width=64)
     add_images(db, project.id, verdicts)
     return project
-
-
-def add_model(
-    db: Database,
-    project_id: int,
-    scores: Sequence[tuple[int, float, str]],
-    *,
-    name: str = "First",
-    threshold: float = 0.0,
-    held_out: str = "out_of_fold",
-    pixel: dict[str, Any] | None = None,
-    job_id: int | None = None,
-    settings: dict[str, Any] | None = None,
-) -> registry.Model:
-    """A registered, active model with predictions (image, score, role)."""
-    model = registry.register(
-        db,
-        project_id=project_id,
-        job_id=job_id,
-        name=name,
-        folder="models/1/1",
-        recipe="cam",
-        backbone="resnet18",
-        held_out=held_out,
-        threshold=threshold,
-        suggested_threshold=threshold,
-        scale_low=0.0,
-        scale_high=1.0,
-        summary={
-            "image": {"i_auroc": 0.9, "ap_det": 0.8},
-            "pixel": pixel,
-            "n_held_out_good": 3,
-            "n_held_out_bad": 2,
-            "settings": settings or {"image_size": [64, 96], "map_sigma": 4.0},
-        },
-    )
-    predictions.store(db, model_id=model.id, rows=scores)
-    return model
 
 
 def set_job(db: Database, job_id: int, **values: Any) -> jobs.Job:

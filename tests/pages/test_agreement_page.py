@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 import pytest
-from page_seed import HOSTILE, SHELL, add_images, add_model, project_with_images, texts
+from page_seed import HOSTILE, SHELL, add_images, project_with_images, texts
 from streamlit.testing.v1 import AppTest
 
 from pages.components import state
@@ -13,6 +13,7 @@ from storage import images, projects, studies, study_verdicts
 from storage.db import Database
 from storage.study_verdicts import Message
 from storage.tables import ModelRow
+from tests.model_seed import add_model
 
 SIX = ["good", "bad"] * 3
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_seed import HOSTILE, add_model, open_page, project_with_images, texts
+from page_seed import HOSTILE, open_page, project_with_images, texts
 from streamlit.testing.v1 import AppTest
 
 from pages.components import evaluation, state
@@ -17,6 +17,7 @@ from pages.components.threshold_board import Operating, operating
 from ssn_core import intervals
 from storage import images, labels, predictions, projects, registry, thresholds
 from storage.db import Database
+from tests.model_seed import add_model
 
 VERDICTS = ["good", "good", "good", "good", "bad", "bad", "good"]
 SCORES = [-3.0, -2.0, -1.0, 0.5, 0.2, 4.0, 9.0]
@@ -256,7 +257,7 @@ def test_pixel_figures_are_not_available_without_masks(db: Database) -> None:
 
 
 def test_pixel_figures_name_images_and_masks(db: Database) -> None:
-    _seed(db, pixel={**PIXEL, "aupro": None})
+    _seed(db, summary={"pixel": {**PIXEL, "aupro": None}})
     app = open_page("evaluate")
     tiles = _tiles(app)
     assert (tiles["P-AUROC"], tiles["AP-loc"], tiles["AUPRO"]) == ("0.980", "0.310", "n/a")

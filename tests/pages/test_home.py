@@ -3,7 +3,7 @@ from __future__ import annotations
 import functools
 
 import pytest
-from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, texts
+from page_seed import HOSTILE, add_images, open_page, project_with_images, texts
 from sqlalchemy import update
 from streamlit.testing.v1 import AppTest
 
@@ -12,6 +12,7 @@ from ssn_core.recipes import MIN_BAD, MIN_GOOD
 from storage import demo, jobs, labels, projects
 from storage.db import Database
 from storage.tables import JobRow
+from tests.model_seed import add_model
 
 
 def _press(app: AppTest, label: str) -> AppTest:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_seed import HOSTILE, add_model, open_page, png, project_with_images, running, set_job, texts
+from page_seed import HOSTILE, open_page, png, project_with_images, running, set_job, texts
 
 from pages.components import inspection, state
 from storage import jobs, projects, registry, thresholds
 from storage.db import Database
 from storage.tables import utc_now
+from tests.model_seed import add_model
 
 
 @pytest.fixture

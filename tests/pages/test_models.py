@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from page_seed import HOSTILE, add_model, open_page, project_with_images, set_job, texts
+from page_seed import HOSTILE, open_page, project_with_images, set_job, texts
 from streamlit.testing.v1 import AppTest
 
 from pages.components import compare, models_list, state
@@ -19,6 +18,7 @@ from storage import comparison, images, jobs, labels, lineage, predictions, proj
 from storage.db import Database
 from storage.snapshots import Changes, LabelChange, SettingChange
 from storage.tables import ReportRow
+from tests.model_seed import add_model
 
 VERDICTS = ["good"] * 6 + ["bad"] * 4
 #         six good parts, the last one rejected by A; four bad parts, the last one passed by A
@@ -32,49 +32,16 @@ def add(
     project: projects.Project,
     scores: Sequence[float],
     *,
-    name: str,
     held_out: str = "out_of_fold",
-    data: dict[str, str] | None = None,
-    **changes: Any,
+    learned: dict[str, str] | None = None,
+    **more: Any,
 ) -> registry.Model:
     """A registered model with its folder and one held-out score an image, in the images' order."""
     ids = images.ids(db, project_id=project.id)
     shown = images.get_many(db, image_ids=ids)
-    number = len(registry.list_models(db, project_id=project.id, include_archived=True)) + 1
-    folder = f"models/{project.id}/{number}"
-    (db.data_dir / folder).mkdir(parents=True)
-    known = {image.sha256: image.label for image in shown if image.label in ("good", "bad")} if data is None else data
-    settings = {"backbone": "resnet18", "image_size": [64, 96], "epochs": changes.pop("epochs", 0)}
-    card = {
-        "recipe": "cam",
-        "settings": settings,
-        "backbone": {"weights": "imagenet", "sha256": "ab"},
-        "figures": {"held_out": held_out},
-        "data": [{"sha256": key, "label": label, "group": key, "role": "out_of_fold"} for key, label in known.items()],
-    }
-    (db.data_dir / folder / "model.json").write_text(json.dumps(card))
-    values: dict[str, Any] = {
-        "threshold": 0.0,
-        "suggested_threshold": 0.0,
-        "summary": {"settings": {**settings, "map_sigma": 4.0}, "weights": "imagenet"},
-        **changes,
-    }
-    model = registry.register(
-        db,
-        project_id=project.id,
-        job_id=None,
-        name=name,
-        folder=folder,
-        recipe="cam",
-        backbone="resnet18",
-        held_out=held_out,
-        scale_low=0.0,
-        scale_high=1.0,
-        **values,
-    )
+    known = {image.sha256: image.label for image in shown if image.label in ("good", "bad")}
     rows = [(image_id, score, held_out) for image_id, score in zip(ids, scores, strict=False)]
-    predictions.store(db, model_id=model.id, rows=rows)
-    return model
+    return add_model(db, project.id, rows, held_out=held_out, learned=known if learned is None else learned, **more)
 
 
 @pytest.fixture
@@ -86,7 +53,7 @@ def project(db: Database) -> projects.Project:
 def pair(db: Database, project: projects.Project) -> tuple[registry.Model, registry.Model]:
     """A, the older one, and B, trained after it and active."""
     first = add(db, project, FIRST, name="Alpha")
-    return first, add(db, project, SECOND, name="Beta", parent_id=first.id, epochs=40)
+    return first, add(db, project, SECOND, name="Beta", parent_id=first.id, settings={"epochs": 40})
 
 
 def menu(app: AppTest, model: registry.Model, action: str) -> AppTest:
@@ -176,6 +143,20 @@ def test_an_older_model_is_rolled_back_to(
     assert app.button(key=f"model-activate-{pair[1].id}").label == "Activate"
 
 
+def test_a_model_in_training_can_be_neither_activated_nor_archived(
+    db: Database, project: projects.Project, pair: tuple[registry.Model, registry.Model]
+) -> None:
+    job_id = jobs.submit(db, kind="train", project_id=project.id, payload={"recipe": "cam"})
+    model = add_model(db, project.id, [], name="Gamma", job_id=job_id, activate=False)
+    app = open_page("models")
+    assert "**Gamma** :orange-badge[:material/hourglass: In training]" in texts(app)
+    assert f"model-activate-{model.id}" not in [button.key for button in app.button]
+    assert app.menu_button(key=f"model-more-{model.id}").options == [models_list.DELETE]
+    set_job(db, job_id, status="failed")
+    assert app.run().button(key=f"model-activate-{model.id}").label == "Activate"
+    assert "In training" not in texts(app)
+
+
 def test_an_archived_model_is_folded_away_offered_nowhere_and_brought_back(
     db: Database, project: projects.Project, pair: tuple[registry.Model, registry.Model]
 ) -> None:
@@ -242,9 +223,9 @@ def test_a_model_with_a_report_is_kept(db: Database, pair: tuple[registry.Model,
 
 def test_what_changed_lists_images_and_settings(db: Database, project: projects.Project) -> None:
     shown = images.get_many(db, image_ids=images.ids(db, project_id=project.id))
-    first = add(db, project, FIRST, name="Alpha", data={shown[0].sha256: "bad", "e" * 64: "bad"})
+    first = add(db, project, FIRST, name="Alpha", learned={shown[0].sha256: "bad", "e" * 64: "bad"})
     now = {image.sha256: str(image.label) for image in shown}
-    second = add(db, project, SECOND, name="Beta", parent_id=first.id, data=now, epochs=40)
+    second = add(db, project, SECOND, name="Beta", parent_id=first.id, learned=now, settings={"epochs": 40})
     app = open_page("models")
     assert "9 labels added (5 good, 4 bad), 1 label removed (0 good, 1 bad), 1 label flipped" in texts(app)
     app = menu(app, second, models_list.CHANGED)

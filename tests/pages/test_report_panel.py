@@ -9,7 +9,8 @@ from pages.components import palette, state
 from ssn_core.report import drawing
 from storage import jobs, projects, registry, reports
 from storage.db import Database
-from tests.pages.page_seed import HOSTILE, add_images, add_model, open_page, texts
+from tests.model_seed import add_model
+from tests.pages.page_seed import HOSTILE, add_images, open_page, texts
 
 
 @pytest.fixture

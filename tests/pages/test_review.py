@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, running, set_job, texts
+from page_seed import HOSTILE, add_images, open_page, project_with_images, running, set_job, texts
 from streamlit.testing.v1 import AppTest
 
 from pages.components import review_panel, state
 from pages.components.text import literal
 from storage import images, jobs, labels, map_verdicts, maps, projects, registry, thresholds
 from storage.db import Database
+from tests.model_seed import add_model
 
 VERDICTS = ["good", "good", "bad", "bad", None, "unsure"]
 SCORES = [-2.0, 0.7, 1.5, -0.4, 0.9, 0.1]

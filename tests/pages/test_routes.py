@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_seed import add_images, add_model, project_with_images
+from page_seed import add_images, project_with_images
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -21,6 +21,7 @@ from pages.components.routes import MAX_BODY, ROUTES
 from ssn_core.evidence import pooled_mean
 from storage import images, labels, map_verdicts, maps, projects
 from storage.db import Database
+from tests.model_seed import add_model
 
 ORIGIN = "http://inspector.local:8501"
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
-from page_seed import HOSTILE, add_images, add_model, open_page, project_with_images, running, set_job, texts
+from page_seed import HOSTILE, add_images, open_page, project_with_images, running, set_job, texts
 
 from pages.components import state, train_panel
 from ssn_core.errors import SettingError
 from ssn_core.recipes import MIN_BAD, MIN_GOOD
 from storage import jobs, projects
 from storage.db import Database
+from tests.model_seed import add_model
 
 ENOUGH = ["good"] * 12 + ["bad"] * 10
 

@@ -8,17 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from ssn_core.errors import SsnError
-from storage import labels, map_verdicts, predictions, projects, registry
+from storage import labels, map_verdicts, predictions, projects
 from storage.db import Database
 from storage.map_verdicts import MapVerdict
 from storage.tables import MapVerdictRow
-
-
-def add_model(db: Database, project: int, held_out: str = "out_of_fold") -> int:
-    return registry.register(
-        db, project_id=project, job_id=None, name="M", folder="models/1/1", recipe="cam", backbone="resnet18",
-        held_out=held_out, threshold=0.0, suggested_threshold=0.0, scale_low=0.0, scale_high=1.0, summary={},
-    ).id  # fmt: skip
+from tests.model_seed import add_model
 
 
 @pytest.fixture
@@ -31,7 +25,7 @@ def ids(db: Database, project: int, add_images: Callable[..., list[int]]) -> lis
 
 @pytest.fixture
 def model(db: Database, project: int, ids: list[int]) -> int:
-    number = add_model(db, project)
+    number = add_model(db, project).id
     predictions.store(db, model_id=number, rows=[(image, 1.0, "out_of_fold") for image in ids])
     return number
 
@@ -78,7 +72,7 @@ def test_the_newest_verdict_holds_and_cleared_takes_it_back(
     map_verdicts.record(db, project_id=project, events=events)
     assert map_verdicts.newest(db, model_id=model, image_ids=ids) == {ids[0]: "on_defect"}
     assert map_verdicts.newest(db, model_id=model, image_ids=[ids[1]]) == {}
-    assert map_verdicts.newest(db, model_id=add_model(db, project), image_ids=ids) == {}
+    assert map_verdicts.newest(db, model_id=add_model(db, project).id, image_ids=ids) == {}
     assert len(rows(db)) == 4  # nothing that was said is lost
 
 
@@ -154,7 +148,7 @@ def test_only_held_out_images_that_are_bad_today_make_the_hit_rate(
 
 def test_a_verdict_on_one_model_says_nothing_of_another(db: Database, project: int, model: int, ids: list[int]) -> None:
     map_verdicts.record(db, project_id=project, events=[say(1, model, ids[0])])
-    second = add_model(db, project)
+    second = add_model(db, project).id
     predictions.store(db, model_id=second, rows=[(image, 1.0, "out_of_fold") for image in ids])
     assert map_verdicts.localisation_rate(db, second) == (0, 0, 0)
     assert map_verdicts.localisation_rate(db, model) == (1, 0, 0)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from ssn_core.errors import SettingError, SsnError, TooFewLabelsError
-from storage import images, labels, predictions, projects, registry, studies, study_verdicts, thresholds
+from storage import images, labels, projects, studies, study_verdicts, thresholds
 from storage.db import Database
 from storage.labels import LabelEvent
 from storage.study_parts import Candidate, choose, distance, order
 from storage.study_verdicts import UNDO, Message
+from tests.model_seed import add_model
 
 AddImages = Callable[..., list[int]]
 
@@ -30,16 +31,6 @@ def parts(db: Database, project: int, add_images: AddImages) -> list[int]:
     ids = add_images(12)
     label(db, project, {image: "bad" if place % 2 else "good" for place, image in enumerate(ids)})
     return ids
-
-
-def add_model(db: Database, project: int, rows: Sequence[tuple[int, float, str]], **more: Any) -> registry.Model:
-    model = registry.register(
-        db, project_id=project, job_id=None, name="First", folder="models/1/1", recipe="cam", backbone="resnet18",
-        scale_low=0.0, scale_high=1.0, summary={},
-        **{"held_out": "test", "threshold": 0.0, "suggested_threshold": 0.0, **more},
-    )  # fmt: skip
-    predictions.store(db, model_id=model.id, rows=rows)
-    return model
 
 
 def create(db: Database, project: int, **more: Any) -> studies.Study:
@@ -116,7 +107,7 @@ def test_a_score_between_two_thresholds_is_borderline_itself() -> None:
 
 
 def test_a_study_keeps_reference_and_verdict_of_its_moment(db: Database, project: int, parts: list[int]) -> None:
-    add_model(db, project, [(image, place - 5.5, "test") for place, image in enumerate(parts)])
+    add_model(db, project, [(image, place - 5.5, "test") for place, image in enumerate(parts)], held_out="test")
     study = create(db, project)
     before = studies.parts(db, study_id=study.id)
     model_id = study.model_id
@@ -132,7 +123,7 @@ def test_a_study_keeps_reference_and_verdict_of_its_moment(db: Database, project
 
 
 def test_to_a_person_counts_as_bad(db: Database, project: int, parts: list[int]) -> None:
-    model = add_model(db, project, [(image, 0.0, "test") for image in parts])
+    model = add_model(db, project, [(image, 0.0, "test") for image in parts], held_out="test")
     thresholds.save(db, model_id=model.id, threshold=1.0, threshold_low=-1.0, how="by hand", inspector="Ada")
     study = create(db, project)
     assert {part.model_verdict for part in studies.parts(db, study_id=study.id)} == {"bad"}
@@ -140,7 +131,7 @@ def test_to_a_person_counts_as_bad(db: Database, project: int, parts: list[int])
 
 def test_only_scores_of_images_that_the_model_had_not_seen_count(db: Database, project: int, parts: list[int]) -> None:
     roles = ["test", "test", "test", "test", "train", "calibration", *["train"] * 6]
-    add_model(db, project, [(i, 0.1, role) for i, role in zip(parts, roles, strict=True)])
+    add_model(db, project, [(i, 0.1, role) for i, role in zip(parts, roles, strict=True)], held_out="test")
     chosen = studies.parts(db, study_id=create(db, project, borderline=0.5, n_parts=8).id)
     assert {part.image_id for part in chosen if part.model_verdict} == set(parts[:4])
     assert {part.image_id for part in chosen if part.borderline} == set(parts[:4])

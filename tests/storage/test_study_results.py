@@ -8,11 +8,12 @@ import pytest
 
 from ssn_core.agreement import Share
 from ssn_core.intervals import Interval, rate_interval
-from storage import labels, predictions, registry, studies, study_results, study_verdicts
+from storage import labels, studies, study_results, study_verdicts
 from storage.db import Database
 from storage.labels import LabelEvent
 from storage.study_results import standing
 from storage.study_verdicts import Message
+from tests.model_seed import add_model
 
 AddImages = Callable[..., list[int]]
 
@@ -39,15 +40,6 @@ def judge(db: Database, study: studies.Study, who: str, trial: int, bad: set[int
     messages = [Message(trial, image, "bad" if image in bad else "good", 2.0) for image in order]
     done = study_verdicts.record(db, project_id=study.project_id, study_id=study.id, inspector=who, messages=messages)
     assert done.refused == ()
-
-
-def add_model(db: Database, project: int, rows: list[tuple[int, float, str]]) -> None:
-    model = registry.register(
-        db, project_id=project, job_id=None, name="First model", folder="models/1/1", recipe="cam",
-        backbone="resnet18", held_out="test", threshold=0.0, suggested_threshold=0.0, scale_low=0.0, scale_high=1.0,
-        summary={},
-    )  # fmt: skip
-    predictions.store(db, model_id=model.id, rows=rows)
 
 
 def counted(share: Share | None) -> tuple[int, int] | None:
@@ -86,7 +78,7 @@ def test_the_part_with_most_dissent_comes_first(db: Database, project: int, ids:
 def test_the_model_is_a_rater_on_the_parts_it_had_not_seen(db: Database, project: int, ids: list[int]) -> None:
     roles = ["test"] * 3 + ["train"] * 3 + ["test"] * 3 + ["train"]
     scores = [-1.0, -1.0, 1.0, -1.0, -1.0, -1.0, 1.0, 1.0, -1.0, -1.0]
-    add_model(db, project, list(zip(ids, scores, roles, strict=True)))
+    add_model(db, project, zip(ids, scores, roles, strict=True), name="First model", held_out="test")
     study = set_up(db, project)
     judge(db, study, "Ada", 1, set(ids[6:]))
     found = study_results.results(db, study=study)
@@ -144,7 +136,7 @@ def test_no_event_in_few_parts_does_not_prove_a_low_rate() -> None:
 
 
 def test_the_export_holds_every_verdict_and_the_models(db: Database, project: int, ids: list[int]) -> None:
-    add_model(db, project, [(image, 1.0, "test") for image in ids[:3]])
+    add_model(db, project, [(image, 1.0, "test") for image in ids[:3]], held_out="test")
     study = set_up(db, project)
     judge(db, study, "Ada", 1, {ids[0]})
     first = studies.orders(db, study=study, inspector="Bo")[0][0]
