@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from ssn_core.errors import SsnError
 from storage import deleted_models, registry, snapshots
 from storage.db import Database, chunks
+from storage.job_rows import ACTIVE
 from storage.tables import (
     ImageRow,
     JobRow,
@@ -47,6 +48,7 @@ class Entry:
     active: bool
     parent: registry.Model | None  # the model that was active when it was trained; None: the first, or deleted since
     scored: int  # images with a score of it
+    in_training: bool  # its training still runs, and activates it at the end
     kept_by: str | None  # why it cannot be deleted, as a sentence; None: it can
 
 
@@ -73,8 +75,16 @@ def entries(db: Database, *, project_id: int) -> list[Entry]:
         counted = select(PredictionRow.model_id, n).join(ModelRow, ModelRow.id == PredictionRow.model_id)
         counted = counted.where(ModelRow.project_id == project_id).group_by(PredictionRow.model_id)
         scored = {number: int(found) for number, found in session.execute(counted)}
+        working = set(session.scalars(select(JobRow.id).where(JobRow.kind == "train", JobRow.status.in_(ACTIVE))))
     return [
-        Entry(model, model.id == active, by_id.get(model.parent_id or 0), scored.get(model.id, 0), kept.get(model.id))
+        Entry(
+            model,
+            model.id == active,
+            by_id.get(model.parent_id or 0),
+            scored.get(model.id, 0),
+            model.job_id in working,
+            kept.get(model.id),
+        )
         for model in models
     ]
 
@@ -258,7 +268,7 @@ def _kept_by(session: Session, model_ids: list[int]) -> dict[int, str]:
         add(session.scalars(reports), "A report rests on it")
         studies = select(StudyRow.model_id).where(StudyRow.model_id.in_(chunk))
         add(session.scalars(studies), "A study of agreement rests on it")
-    jobs = session.execute(select(JobRow.id, JobRow.payload).where(JobRow.status.in_(("queued", "running")))).all()
+    jobs = session.execute(select(JobRow.id, JobRow.payload).where(JobRow.status.in_(ACTIVE))).all()
     working = "A job is working with it; wait for it or cancel it"
     add((payload.get("model_id") for _, payload in jobs), working)
     trained = select(ModelRow.id).where(ModelRow.job_id.in_([job_id for job_id, _ in jobs]))
@@ -272,8 +282,7 @@ def _is_active(session: Session, row: ModelRow) -> str | None:
 
 
 def _is_in_training(session: Session, row: ModelRow) -> str | None:
-    job = None if row.job_id is None else session.get(JobRow, row.job_id)
-    running = job is not None and job.status in ("queued", "running")
+    running = registry.in_training(session, row)
     return "Its training still runs, and will activate it at the end" if running else None
 
 

@@ -66,6 +66,7 @@ def register(
     scale_low: float,
     scale_high: float,
     summary: Mapping[str, Any],
+    how: str = FROM_TRAINING,
     parent_id: int | None = None,
     activate: bool = True,
 ) -> Model:
@@ -77,6 +78,7 @@ def register(
         folder: of the model, relative to the data folder.
         held_out: "test" or "out_of_fold": which of its predictions were made without having seen the image.
         summary: plain JSON; NaN and infinity become None.
+        how: how the threshold was found, in words (:mod:`ssn_core.rules`).
         parent_id: the model that was active when this one was trained; forgotten if it was deleted meanwhile.
 
     Raises:
@@ -123,7 +125,7 @@ def register(
                 model_id=row.id,
                 threshold=row.threshold,
                 threshold_low=None,
-                how=FROM_TRAINING,
+                how=how,
                 inspector="",
                 created_at=row.created_at,
             )

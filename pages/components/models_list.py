@@ -72,6 +72,7 @@ def _card(entry: lineage.Entry, project: projects.Project, offered: list[lineage
         facts, good, buttons = st.columns([11, 9, 4], gap="medium")
         with facts, st.container(gap="xxsmall"):
             badge = " :blue-badge[:material/check_circle: Active]" if entry.active else ""
+            badge += " :orange-badge[:material/hourglass: In training]" if entry.in_training else ""
             st.markdown(f"**{prose(model.name)}**{badge}")
             st.caption(" · ".join(_facts(model)))
             st.markdown(_learned_from(model))
@@ -219,7 +220,7 @@ def _buttons(entry: lineage.Entry, project: projects.Project, offered: list[line
     model = entry.model
     if model.archived_at is not None:
         st.button("Bring back", key=f"model-back-{model.id}", on_click=_bring_back, args=(model.id,), width="stretch")
-    elif not entry.active:
+    elif not entry.active and not entry.in_training:
         older = model.id < (project.active_model_id or 0)
         st.button(
             "Roll back to it" if older else "Activate",
@@ -267,7 +268,7 @@ def _actions(entry: lineage.Entry) -> list[str]:
     """What the menu of a model offers. Deleting is always there: where it is not possible, its dialog says why."""
     return [
         *([CHANGED] if entry.parent is not None else []),
-        *([ARCHIVE] if entry.model.archived_at is None and not entry.active else []),
+        *([ARCHIVE] if entry.model.archived_at is None and not (entry.active or entry.in_training) else []),
         DELETE,
     ]
 

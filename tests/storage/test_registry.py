@@ -41,6 +41,21 @@ def test_the_active_model_changes_only_when_asked(db, project_id):
     assert projects.get(db, project_id=project_id).active_model_id == second.id
 
 
+def test_a_model_is_activated_by_its_own_training_and_by_nobody_else_before_that_has_ended(db, project_id):
+    first = register(db, project_id)
+    job_id, other = (jobs.submit(db, kind="train", project_id=project_id, payload={}) for _ in range(2))
+    model = register(db, project_id, job_id=job_id, activate=False)
+    for job in (None, other):
+        with pytest.raises(SsnError, match="training still runs"):
+            registry.activate(db, model_id=model.id, job_id=job)
+    assert projects.get(db, project_id=project_id).active_model_id == first.id
+    registry.activate(db, model_id=model.id, job_id=job_id)
+    assert projects.get(db, project_id=project_id).active_model_id == model.id
+    jobs.request_cancel(db, job_id=job_id)
+    registry.activate(db, model_id=first.id)
+    registry.activate(db, model_id=model.id)  # the training has ended
+
+
 def test_models_are_listed_newest_first_and_by_project(db, project_id):
     other = projects.create(db, name="Screws").id
     ids = [register(db, project_id, name=name).id for name in "abc"]
