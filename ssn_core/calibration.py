@@ -53,8 +53,7 @@ class Calibration:
             TypeError: an unknown entry.
             SettingError: the check of the scale is none.
         """
-        check = entry.get("scale_check")
-        return cls(**{**entry, "scale_check": None if check is None else _check_of(check)})
+        return cls(**{**entry, "scale_check": check_of(entry.get("scale_check"))})
 
 
 def calibrate(
@@ -115,12 +114,18 @@ def _scale_low(peaks_of_good: NDArray[np.float64]) -> float:
     return float(np.percentile(peaks_of_good, _GOOD_PARTS_DARK))
 
 
-def _check_of(entry: Any) -> ScaleCheck:
-    known = isinstance(entry, dict) and set(entry) == {"dark", "n_good", "checked"}
-    if known and entry["checked"] in get_args(Checked):
-        dark, n_good = entry["dark"], entry["n_good"]
-        if type(dark) is int and type(n_good) is int and 0 <= dark <= n_good:
-            return ScaleCheck(dark, n_good, entry["checked"])
+def check_of(entry: object) -> ScaleCheck | None:
+    """A check of the scale as model.json and the database keep it; None stands for none.
+
+    Raises:
+        SettingError: it is none.
+    """
+    if entry is None:
+        return None
+    if isinstance(entry, dict) and set(entry) == {"dark", "n_good", "checked"}:
+        dark, n_good, checked = entry["dark"], entry["n_good"], entry["checked"]
+        if type(dark) is int and type(n_good) is int and 0 <= dark <= n_good and checked in get_args(Checked):
+            return ScaleCheck(dark, n_good, checked)
     raise SettingError("The check of the colour scale is not usable", value=repr(entry)[:100])
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssn_core import crossfit
+from ssn_core.crossfit import Thresholds
 from ssn_core.rules import Rule, rule_of
 from ssn_core.thresholds import Outcome, outcome
 
@@ -31,11 +32,17 @@ class Counted:
     basis: Basis
     rule: Rule | None  # None: set by hand, or nobody knows
     held_out: str  # test | out_of_fold
+    would_choose: Thresholds | None = None  # of `rule` with the labels of today, where they judge parts otherwise
 
     @property
     def note(self) -> str:
         """In plain words, what the counts rest on."""
-        return note(self.basis, self.held_out)
+        words = note(self.basis, self.held_out)
+        if self.would_choose is None:
+            return words
+        high, low = self.would_choose
+        values = f"{high:.3f}" if low is None else f"{low:.3f} and {high:.3f}"
+        return f"{words} With the labels of today the rule would choose {values}.".replace(" -", " \N{MINUS SIGN}")
 
     def as_data(self) -> dict[str, Any]:
         """For model.json: the counts, what they rest on, and the rule in words."""
@@ -53,6 +60,7 @@ class Cuts:
     basis: Basis
     rule: Rule | None
     held_out: str
+    would_choose: Thresholds | None = None
 
     def count(
         self, labels: NDArray[np.int8], scores: NDArray[np.float64], places: NDArray[np.int64] | None = None
@@ -71,6 +79,7 @@ class Cuts:
             self.basis,
             self.rule,
             self.held_out,
+            self.would_choose,
         )
 
 
@@ -101,8 +110,17 @@ def cuts(
     if rule is not None and basis == "same":
         found = crossfit.thresholds_without(labels, scores, groups, rule.choose)
         if found is not None:
-            return Cuts(threshold, threshold_low, *found, "crosswise", rule, held_out)
+            now = rule.choose(labels, scores)
+            same = outcome(labels, scores, *now) == outcome(labels, scores, threshold, threshold_low)
+            return Cuts(threshold, threshold_low, *found, "crosswise", rule, held_out, None if same else now)
     return Cuts(threshold, threshold_low, *as_they_are, basis, rule, held_out)
+
+
+def counted_how(first: Counted, second: Counted, names: tuple[str, str]) -> str:
+    """What the counts of two models rest on: one sentence where it is the same for both."""
+    if first.note == second.note:
+        return f"Escapes and overkill: {first.note}"
+    return f"Escapes and overkill: {names[0]}: {first.note} {names[1]}: {second.note}"
 
 
 def note(basis: Basis, held_out: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import predictions, registry
+from ssn_core.honest import Counted
+from storage import predictions, registry, thresholds
 from storage.db import Database
 
 
@@ -22,6 +23,8 @@ class Comparison:
     labels: NDArray[np.int8]  # (N,) 0 good, 1 bad
     first_scores: NDArray[np.float64]  # (N,)
     second_scores: NDArray[np.float64]  # (N,)
+    first_counted: Counted  # each at its own thresholds in force
+    second_counted: Counted
     first_held_out: int  # labelled images that were held out for it, shared or not
     second_held_out: int
 
@@ -66,6 +69,12 @@ def compare(db: Database, *, first_id: int, second_id: int) -> Comparison:
     shared, at_first, at_second = np.intersect1d(
         np.array(first.image_ids, dtype=np.int64), np.array(second.image_ids, dtype=np.int64), return_indices=True
     )
+    counted = [
+        thresholds.cuts(thresholds.in_force(db, model_id=number), one).count(
+            one.labels[places], one.scores[places], places
+        )
+        for number, one, places in ((first_id, first, at_first), (second_id, second, at_second))
+    ]
     return Comparison(
         first=registry.get(db, model_id=first_id),
         second=registry.get(db, model_id=second_id),
@@ -74,6 +83,8 @@ def compare(db: Database, *, first_id: int, second_id: int) -> Comparison:
         labels=first.labels[at_first],
         first_scores=first.scores[at_first],
         second_scores=second.scores[at_second],
+        first_counted=counted[0],
+        second_counted=counted[1],
         first_held_out=len(first.image_ids),
         second_held_out=len(second.image_ids),
     )

@@ -15,11 +15,11 @@ from sqlalchemy import func, select
 
 import ssn_core
 from ssn_core import intervals, metrics, operating_point
-from ssn_core.errors import ModelFolderError
+from ssn_core.calibration import ScaleCheck, check_of
+from ssn_core.errors import ModelFolderError, SettingError
 from ssn_core.recipes import RECIPES
 from ssn_core.report import facts as told
 from ssn_core.report.words import plain_value
-from ssn_core.thresholds import outcome
 from storage import (
     comparison,
     files,
@@ -76,6 +76,7 @@ def gather(db: Database, *, model: Model, purpose: str, progress: Progress) -> t
     recipe = RECIPES.get(model.recipe)
     summary = model.summary or {}
     settings: dict[str, Any] = dict(summary.get("settings") or {})
+    versions = thresholds.history(db, model_id=model.id)
     progress("Comparing with the parent", 0, 0)
     parent = _parent(db, model)
     pictures = report_pictures.galleries(db, model=model, held_out=held_out, progress=progress)
@@ -94,6 +95,7 @@ def gather(db: Database, *, model: Model, purpose: str, progress: Progress) -> t
         held_out=model.held_out,
         labels=held_out.labels,
         scores=held_out.scores,
+        counted=thresholds.cuts(versions[0], held_out).count(held_out.labels, held_out.scores),
         held_out_sha256=_fingerprint(
             (hashes[number], "bad" if bad else "good")
             for number, bad in zip(held_out.image_ids, held_out.labels.tolist(), strict=True)
@@ -101,9 +103,9 @@ def gather(db: Database, *, model: Model, purpose: str, progress: Progress) -> t
         threshold=model.threshold,
         threshold_low=model.threshold_low,
         scale=(model.scale_low, model.scale_high),
+        scale_check=_scale_check(summary),
         versions=tuple(
-            told.Version(one.id, one.threshold, one.threshold_low, one.how, one.inspector)
-            for one in thresholds.history(db, model_id=model.id)
+            told.Version(one.number, one.threshold, one.threshold_low, one.how, one.inspector) for one in versions
         ),
         data=_data(db, model, rows),
         trained=_trained(db, model, rows),
@@ -121,10 +123,7 @@ def dates(db: Database, *, model: Model) -> list[told.Dated]:
     saved = thresholds.history(db, model_id=model.id)[:12]
     return [
         told.Dated("Model trained", moment(model.created_at)),
-        *(
-            told.Dated(f"Thresholds, version {one.id}" if one.id else "Thresholds", moment(one.created_at))
-            for one in saved
-        ),
+        *(told.Dated(f"Thresholds, version {one.number}", moment(one.created_at)) for one in saved),
         *(
             told.Dated(f"Study “{one.name}”", f"{moment(one.created_at)}, closed {moment(one.closed_at)}")
             for one in _closed_studies(db, model)
@@ -215,7 +214,6 @@ def _trained(db: Database, model: Model, rows: list[_Row]) -> told.Trained | str
         relabelled=sum(now.get(sha256) != label for sha256, label in snapshot.labels.items()),
         labelled_since=sum(sha256 not in snapshot.labels for sha256 in labelled),
         sha256=_fingerprint(snapshot.labels.items()),
-        calibration=((model.summary or {}).get("calibration") or {}).get("source"),
         versions=_versions(db, model),
         weights_sha256=settings.get("weights_sha256"),
     )
@@ -229,6 +227,13 @@ def _versions(db: Database, model: Model) -> tuple[tuple[str, str], ...]:
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return ()  # snapshots.read has just said what is wrong with it
     return tuple((_NAMES.get(name, name), found[name]) for name in sorted(found)[:MAX_VERSIONS])
+
+
+def _scale_check(summary: Mapping[str, Any]) -> ScaleCheck | None:
+    try:
+        return check_of((summary.get("calibration") or {}).get("scale_check"))
+    except SettingError:
+        return None  # a report says "n/a" to what cannot be read
 
 
 def _localisation(db: Database, model: Model) -> told.Localisation:
@@ -306,8 +311,8 @@ def _parent(db: Database, model: Model) -> told.Parent | None:
         n_bad=compared.n_bad,
         auroc=_compared(metrics.i_auroc, intervals.auroc_difference, labels, before, after) if both else None,
         ap=_compared(metrics.ap, intervals.ap_difference, labels, before, after) if both else None,
-        before=outcome(labels, before, parent.threshold, parent.threshold_low),
-        after=outcome(labels, after, model.threshold, model.threshold_low),
+        before=compared.first_counted,
+        after=compared.second_counted,
         now_right=now_right,
         now_wrong=now_wrong,
         other_flips=len(flips) - now_right - now_wrong,

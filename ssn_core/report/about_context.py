@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssn_core.agreement import Kappa, Share
+from ssn_core.honest import counted_how
 from ssn_core.intervals import Difference, most_compatible_rate
 from ssn_core.report.facts import Agreement, Facts, Parent, Rater, Trained
 from ssn_core.report.html import Content, Html, join, pairs, table, tag
@@ -21,6 +22,10 @@ from ssn_core.report.words import (
 from ssn_core.thresholds import Outcome
 
 _FEW_BAD = 30
+_MODEL_AS_RATER = (
+    "The model's own line is slightly optimistic: its verdicts are those at the thresholds of then, and out-of-fold "
+    "thresholds are placed on the scores of these same parts."
+)
 _STANDINGS = {"meets": ("limit met", "right"), "fails": ("limit not met", "wrong"), "open": ("open", None)}
 
 
@@ -34,11 +39,11 @@ def agreement(facts: Facts) -> Html:
             "reference is the label that a part had when the study began. Below each figure its 95\N{NO-BREAK SPACE}% "
             "interval, in which several looks at a part count as one, and whether the limit set before the study is "
             "met: \"open\" means that there are too few parts to tell."),
-        (_study(one) for one in facts.studies),
+        (_study(one, saw_its_parts=facts.held_out == "out_of_fold") for one in facts.studies),
     )  # fmt: skip
 
 
-def _study(one: Agreement) -> Html:
+def _study(one: Agreement, *, saw_its_parts: bool) -> Html:
     effectiveness, miss, false_alarm = (percent(limit) for limit in one.limits)
     heading = tag("h3", "Study: ", one.name)
     facts = (
@@ -64,6 +69,7 @@ def _study(one: Agreement) -> Html:
             (_rater(rater) for rater in one.raters),
         ),
         tag("p", _between(one)),
+        tag("p", _MODEL_AS_RATER, class_="note") if saw_its_parts and any(r.is_model for r in one.raters) else None,
     )
 
 
@@ -142,8 +148,8 @@ def parent(facts: Facts) -> Html:
         tag(
             "p",
             f"Compared on {count(found.n_good, 'good image')} and {count(found.n_bad, 'bad image')} that were held out "
-            "for both, each at its own thresholds in force. A difference whose interval does not hold 0 is one that "
-            "chance alone hardly makes.",
+            f"for both. {counted_how(found.before, found.after, ('The parent', 'This model'))} A difference whose "
+            "interval does not hold 0 is one that chance alone hardly makes.",
         ),
         table(
             ["Figure", "parent", "this model", "difference (95\N{NO-BREAK SPACE}% interval)"],
@@ -151,7 +157,8 @@ def parent(facts: Facts) -> Html:
         ),
         tag(
             "p",
-            f"Another verdict on {count(found.now_right + found.now_wrong + found.other_flips, 'image')}: "
+            "At the thresholds in force, another verdict on "
+            f"{count(found.now_right + found.now_wrong + found.other_flips, 'image')}: "
             f"{number(found.now_right)} wrong before and right now, {number(found.now_wrong)} right before and wrong "
             f"now, {number(found.other_flips)} with one of the two leaving it to a person.",
         ),
@@ -167,9 +174,7 @@ def _parent_rows(found: Parent) -> list[list[Content]]:
         else:
             before, after, difference = compared
             rows.append([name, figure(before), figure(after), _difference(difference)])
-    if found.before is not None and found.after is not None:
-        rows += [_rates(name, found.before, found.after) for name in ("escape rate", "overkill rate")]
-    return rows
+    return rows + [_rates(name, found.before.outcome, found.after.outcome) for name in ("escape rate", "overkill rate")]
 
 
 def _difference(difference: Difference) -> str:
@@ -212,13 +217,16 @@ def _limits(facts: Facts, measured: Measured) -> list[tuple[str, str]]:
                 "trained on all of them and has been measured on none. With more to learn from it is usually no worse.",
             )
         )
+    if measured.n and facts.counted.basis == "crosswise":
         found.append(
             (
-                "Thresholds were not checked on images of their own.",
-                "They were chosen on the same scores that the rates are counted on, so the rates are slightly "
-                "optimistic. Check them on a new batch of parts.",
+                "The rates are those of the rule, not of one number.",
+                "Each part was counted at a threshold chosen without it. The thresholds in force, chosen on all these "
+                "parts, have not been checked on parts of their own: do that with a new batch.",
             )
         )
+    elif measured.n and facts.counted.basis != "separate":
+        found.append(("The rates are rather too good.", facts.counted.note))
     most = most_compatible_rate(n_bad)
     if most is not None:
         few = "There are few bad images." if n_bad < _FEW_BAD else "The number of bad images sets a limit."

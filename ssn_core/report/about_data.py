@@ -116,8 +116,9 @@ def split(facts: Facts) -> Html:
     if facts.held_out == "test":
         how = (
             "Each group (all images of one part or item) was put into one of three parts, once and for ever, by a hash "
-            "of its name. The model was trained on the train part alone; thresholds and colour scale were chosen on "
-            "the calibration part; the figures of this report rest on the test part, which took no part in either."
+            "of its name. The model was trained on the train part alone; the colour scale and the thresholds that a "
+            "rule suggests were chosen on the calibration part; the figures of this report rest on the test part, "
+            "which took no part in either."
         )
     else:
         how = (

@@ -27,12 +27,15 @@ def basis(facts: Facts, measured: Measured) -> str:
 
 def figures(facts: Facts, measured: Measured) -> Html:
     """Rates at the thresholds in force, areas under the curves, the table of verdicts, and what zero proves."""
+    crosswise = facts.counted.basis == "crosswise"
     return join(
         tag("p", "All figures rest on ", tag("strong", basis(facts, measured)), ", with their labels of today. "
             "Bad is the positive class. Each interval holds the true value with 95\N{NO-BREAK SPACE}% confidence."),
+        tag("p", "Escapes and overkill: ", tag("strong", facts.counted.note)) if measured.n else None,
         table(["Figure", "value", "95\N{NO-BREAK SPACE}% interval", "method"], _figure_rows(measured, facts),
               class_="figures"),
-        tag("h3", "Verdicts at the thresholds in force"),
+        tag("h3", "Verdicts, each part at a threshold chosen without it" if crosswise else
+            "Verdicts at the thresholds in force"),
         _confusion(facts, measured),
         _proves(measured),
     )  # fmt: skip
@@ -167,15 +170,23 @@ def thresholds(facts: Facts, measured: Measured) -> Html:
 
 
 def _where_chosen(facts: Facts, measured: Measured) -> Html | None:
-    trained = facts.trained
-    if isinstance(trained, str) or not measured.n_good + measured.n_bad:
+    """What the threshold rests on, and how parts that it rests on are counted nevertheless."""
+    if not measured.n:
         return None
-    if trained.calibration == "calibration":
-        return tag("p", "The training's threshold, and the suggestions of the program since, were chosen on the "
-                   "calibration images, never on the test images that the rates are counted on.")  # fmt: skip
-    return tag("p", "The training's threshold, and the suggestions of the program since, were chosen on the same "
-               "out-of-fold scores that the rates are counted on, so these rates are slightly better than they will "
-               "be on new parts.")  # fmt: skip
+    counted = facts.counted
+    if counted.basis != "crosswise" or counted.rule is None:
+        return tag("p", counted.note)
+    then = counted.as_they_are
+    return join(
+        tag("p", f"A rule chose them on the out-of-fold scores: {counted.rule.title}. The rates are counted on the "
+            "same parts, but crosswise: the parts are dealt into up to five blocks, and each block is counted at the "
+            "threshold that the same rule chooses on all others. So no part has a say in the threshold that it is "
+            "counted at, and the rates say how the rule does."),
+        tag("p", "At the thresholds in force themselves, which these parts chose, it would be "
+            f"{number(then.escapes)} of {count(then.n_bad, 'bad part')} passed and {number(then.overkill)} of "
+            f"{count(then.n_good, 'good part')} rejected: no figure rests on that. The curves, the histogram and the "
+            "maps below show the parts at these thresholds."),
+    )  # fmt: skip
 
 
 def curves(facts: Facts, measured: Measured) -> Html:

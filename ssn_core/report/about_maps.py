@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+from ssn_core.calibration import ScaleCheck
 from ssn_core.rendering import colour_table
 from ssn_core.report import drawing
 from ssn_core.report.facts import Facts, Gallery, Localisation, Shown
@@ -87,12 +88,19 @@ def galleries(facts: Facts) -> Html:
             " " + plain_number(high),
             class_="scale",
         ),
-        " (units of the map; at or below the lower end nothing is coloured, and 95 of 100 good parts stayed below it "
-        "when it was set). Left the photo, with a white line around the defect where there is a mask; right the photo "
-        "with the map.",
+        f" (units of the map; at or below the lower end nothing is coloured). {_dark(facts.scale_check)} Left the "
+        "photo, with a white line around the defect where there is a mask; right the photo with the map.",
         class_="legend",
     )
     return join(legend, (_gallery(one) for one in facts.galleries))
+
+
+def _dark(check: ScaleCheck | None) -> str:
+    """How many good parts show no colour, counted on parts that had no say in the scale."""
+    if check is None or not check.n_good:
+        return f"Good parts that stay dark {missing('not counted at the training')}."
+    whose = "each at a scale set without it" if check.checked == "crosswise" else "test images, which did not set it"
+    return f"{number(check.dark)} of {count(check.n_good, 'good part')} stayed dark at the training ({whose})."
 
 
 def _gallery(gallery: Gallery) -> Html:

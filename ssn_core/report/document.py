@@ -66,6 +66,7 @@ def _cover(facts: Facts, measured: Measured) -> Html:
         tag("p", "Project: ", tag("strong", facts.project), f" · recipe {facts.recipe} · {facts.backbone}"),
         tag("div", _tiles(facts, measured), class_="tiles"),
         tag("p", f"On {basis(facts, measured)}; {limits}. Brackets: 95\N{NO-BREAK SPACE}% intervals.", class_="note"),
+        tag("p", f"Escapes and overkill: {facts.counted.note}", class_="note") if measured.n else None,
         Html(_BEGIN + _END),
     )
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssn_core.agreement import Appraiser, Kappa, Share
+from ssn_core.calibration import ScaleCheck
+from ssn_core.honest import Counted
 from ssn_core.intervals import Difference
 from ssn_core.report.pictures import Picture
-from ssn_core.thresholds import Outcome
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,6 @@ class Trained:
     relabelled: int  # images whose label of today is another one, or none, or that are gone
     labelled_since: int  # images with a Good or Bad label that had none then
     sha256: str  # of the lines "<SHA-256 of the image> <label>\n", sorted, in UTF-8
-    calibration: str | None  # calibration | out_of_fold: the scores that the training's own threshold rests on
     versions: tuple[tuple[str, str], ...]  # (library, version) at the training
     weights_sha256: str | None  # of the backbone
 
@@ -157,8 +157,8 @@ class Parent:
     n_bad: int
     auroc: tuple[float, float, Difference] | None  # the parent's, this model's, this one's less the parent's
     ap: tuple[float, float, Difference] | None
-    before: Outcome | None  # of the parent, at its thresholds in force
-    after: Outcome | None
+    before: Counted  # of the parent, at its thresholds in force
+    after: Counted
     now_right: int  # images that the parent judged wrong and this model judges right
     now_wrong: int
     other_flips: int  # another verdict, neither: one of the two leaves it to a person
@@ -182,10 +182,12 @@ class Facts:
     held_out: str  # test | out_of_fold
     labels: NDArray[np.int8]  # (N,) 0 good, 1 bad: of the held-out images, today
     scores: NDArray[np.float64]  # (N,)
+    counted: Counted  # these images at the thresholds in force
     held_out_sha256: str  # as `Trained.sha256`
     threshold: float
     threshold_low: float | None
     scale: tuple[float, float]  # the fixed colour scale, CAM units
+    scale_check: ScaleCheck | None  # None: not checked at the training
     versions: tuple[Version, ...]  # newest first
     data: Data
     trained: Trained | str  # or why it is not known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,6 +78,20 @@ def test_a_rule_that_chose_on_these_scores_is_counted_crosswise() -> None:
     assert found.outcome == crossfit.crosswise(labels, scores, parts(26), YOUDEN.choose)
     assert "a threshold chosen without it" in found.note
     assert found.as_data()["escapes"] == 1
+
+
+def test_a_rule_that_would_choose_otherwise_since_labels_were_corrected_says_what() -> None:
+    labels, scores = np.array([0] * 10 + [1] * 10, dtype=np.int8), np.arange(-10.0, 10.0)
+    assert in_force(labels, scores).would_choose is None
+    cut = thresholds.youden(labels, scores)
+    corrected = labels.copy()
+    corrected[7:10] = 1
+    cuts = honest.cuts(
+        corrected, scores, parts(20), held_out="out_of_fold", threshold=cut, threshold_low=None, how=FROM_TRAINING
+    )
+    found = cuts.count(corrected, scores)
+    assert found.would_choose == (-3.5, None)
+    assert found.note.endswith("With the labels of today the rule would choose \N{MINUS SIGN}3.500.")
 
 
 def test_thresholds_set_by_hand_are_counted_as_they_are_and_say_that_this_flatters() -> None:
@@ -159,7 +175,9 @@ def test_good_parts_that_stay_dark_are_counted_at_scales_they_had_no_say_in() ->
 def test_the_check_of_the_scale_is_unbiased_where_counting_on_the_same_maps_is_not() -> None:
     rng = np.random.default_rng(1)
     bad = np.array([False] * 20 + [True] * 10)
-    cross, same, new = [], [], []
+    cross: list[float] = []
+    same: list[float] = []
+    new: list[float] = []
     for _ in range(400):
         peaks = np.abs(rng.normal(size=30)) + 3 * bad
         found = check_scale_crosswise(bad, peaks, parts(30))
@@ -186,7 +204,14 @@ def test_the_picture_scale_is_the_same_whether_or_not_it_is_checked() -> None:
     assert (checked.scale_low, checked.scale_high) == (unchecked.scale_low, unchecked.scale_high)
 
 
-CARD = {"threshold": 0.0, "scale_low": 0.0, "scale_high": 1.0, "source": "out_of_fold", "n_good": 5, "n_bad": 3}
+CARD: dict[str, Any] = {
+    "threshold": 0.0,
+    "scale_low": 0.0,
+    "scale_high": 1.0,
+    "source": "out_of_fold",
+    "n_good": 5,
+    "n_bad": 3,
+}
 
 
 def test_a_calibration_of_before_the_check_loads_and_one_with_it_comes_back() -> None:

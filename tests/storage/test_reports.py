@@ -20,9 +20,11 @@ import pytest
 from PIL import Image
 from sqlalchemy import update
 
+from ssn_core import crossfit
 from ssn_core.errors import SsnError
 from ssn_core.intervals import rate_interval
 from ssn_core.report.document import without_dates
+from ssn_core.rules import BY_HAND, YOUDEN
 from storage import (
     files,
     jobs,
@@ -328,7 +330,53 @@ def test_a_label_or_a_threshold_changes_more_than_the_dates(plant: Plant) -> Non
     assert len({before, relabelled, moved}) == 3
 
 
+def test_a_rule_that_chose_on_the_same_scores_is_counted_crosswise_and_the_report_says_so(plant: Plant) -> None:
+    words = plant.words()
+    found = predictions.held_out(plant.db, model_id=plant.model.id)
+    counted = crossfit.crosswise(found.labels, found.scores, found.groups, YOUDEN.choose)
+    assert counted is not None
+    assert (counted.escapes, counted.overkill) != (1, 1)  # what the threshold in force does to these very images
+    assert f"{100 * counted.escapes / 6:.1f} % ({counted.escapes} of 6)" in words
+    assert f"{counted.overkill} overkill {100 * counted.overkill / 8:.1f} %" in words
+    assert "Escapes and overkill: Each part is counted at a threshold chosen without it." in words
+    assert "A rule chose them on the out-of-fold scores: Youden's J." in words
+    assert "it would be 1 of 6 bad parts passed and 1 of 8 good parts rejected: no figure rests on that" in words
+    assert "The rates are those of the rule, not of one number." in words
+    assert "optimistic" not in words
+
+
+def test_thresholds_set_by_hand_are_counted_as_they_are_and_the_report_says_that_this_flatters(plant: Plant) -> None:
+    by_hand(plant)
+    words = plant.words()
+    assert words.count("Slightly optimistic: the threshold was placed by hand, with these same scores in view.") == 4
+    assert "use a fixed test split or judge a fresh batch of parts" in words
+    assert "chosen without it" not in words
+
+
+def test_good_parts_that_stay_dark_are_told_as_counted_at_the_training(plant: Plant) -> None:
+    assert "Good parts that stay dark n/a: not counted at the training." in plant.words()
+    check = {"dark": 7, "n_good": 8, "checked": "crosswise"}
+    for entry, said in (
+        (check, "7 of 8 good parts stayed dark at the training (each at a scale set without it)."),
+        ({**check, "checked": "test"}, "stayed dark at the training (test images, which did not set it)."),
+        ({**check, "dark": 9}, "Good parts that stay dark n/a"),
+    ):
+        summary = {"settings": SETTINGS, "calibration": {"scale_check": entry}}
+        with plant.db.write() as session:
+            session.execute(update(ModelRow).values(summary=summary))
+        assert (
+            said
+            in Plant(plant.db, plant.project, plant.images, registry.get(plant.db, model_id=plant.model.id)).words()
+        )
+
+
+def by_hand(plant: Plant) -> None:
+    """The same threshold as before, put there by a person."""
+    thresholds.save(plant.db, model_id=plant.model.id, threshold=0.0, how=BY_HAND, inspector="Grace")
+
+
 def test_the_figures_are_those_of_the_held_out_images_with_their_intervals(plant: Plant) -> None:
+    by_hand(plant)
     words = plant.words()
     assert "8 good images and 6 bad images that the model never saw (out-of-fold scores)" in words
     escapes = rate_interval(1, 6)
@@ -409,11 +457,14 @@ def test_the_parent_is_compared_in_one_table(plant: Plant) -> None:
     assert "No model was active when this one was trained" in plant.words()
     scores = dict(zip(plant.images[:14], [-3.0] * 8 + [-1.0, 1.0, 1.0, 2.0, 2.5, 3.0], strict=True))
     child = add_model(plant.db, plant.project, scores, name="Gears 2", parent_id=plant.model.id)
+    by_hand(plant)
     words = Plant(plant.db, plant.project, plant.images, child).words()
+    assert "Escapes and overkill: The parent: Slightly optimistic" in words
+    assert "This model: Each part is counted at a threshold chosen without it." in words
     assert "The model that was active when this one was trained: Gears 1." in words
     assert "Compared on 8 good images and 6 bad images that were held out for both" in words
     assert "Overkill rate 12.5 % (1 of 8) 0.0 % (0 of 8) −12.5 points" in words
-    assert "Another verdict on 1 image: 1 wrong before and right now" in words
+    assert "At the thresholds in force, another verdict on 1 image: 1 wrong before and right now" in words
     assert "The same labels and the same settings." in words
 
 
@@ -530,7 +581,7 @@ def test_reports_are_listed_newest_first_and_read_as_they_were_written(plant: Pl
 def test_a_changed_or_missing_file_is_refused(plant: Plant) -> None:
     report = reports.write(plant.db, model_id=plant.model.id, inspector="Ada")
     path = plant.db.data_dir / report.path
-    path.write_bytes(path.read_bytes().replace(b"1 escape", b"0 escape"))
+    path.write_bytes(path.read_bytes().replace(b"Escape rate", b"escape rate"))
     with pytest.raises(SsnError, match="was changed after it was written"):
         reports.read(plant.db, report_id=report.id)
     path.unlink()
