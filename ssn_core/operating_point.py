@@ -35,7 +35,7 @@ class OperatingPoint:
     how: str = FROM_TRAINING  # in words; ssn_core.rules writes and reads them
     inspector: str = ""  # who saved it; "" for the training itself
     saved_at: datetime | None = None  # aware; None for the training itself
-    version: int = 0  # number of the version in the database it was saved in; 0 for none
+    version: int = 0  # which of the model's versions, from 1, where they are kept in a database; 0 for none
 
     def verdict(self, score: float) -> Verdict:
         """See :func:`verdict`."""

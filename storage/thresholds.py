@@ -32,7 +32,8 @@ FROM_BEFORE = "Set before versions were kept"
 class Version:
     """One version of a model's thresholds; fields as in :class:`storage.tables.ThresholdEventRow`."""
 
-    id: int  # 0: the only one of a model from before versions were kept; it gets a number when another follows
+    id: int  # 0: the only one of a model from before versions were kept; it gets one when another follows
+    number: int  # as people see it: 1 is the model's first version, the training's own
     model_id: int
     threshold: float  # a score at or above it means bad
     threshold_low: float | None  # scores from here up to `threshold` go to a person
@@ -109,7 +110,8 @@ def restore(db: Database, *, version_id: int, inspector: str) -> Version:
         old = session.get(ThresholdEventRow, version_id)
         if old is None:
             raise SsnError("There is no such version", value=version_id, action="Choose a version from the list")
-        how = rules.restored(old.id, old.how)
+        number = sum(event.id <= old.id for event in _events(session, old.model_id))
+        how = rules.restored(number, old.how)
         version = _append(session, old.model_id, old.threshold, old.threshold_low, how, inspector)
     _copy(db, version.model_id)
     return version
@@ -148,12 +150,12 @@ def _append(
     session.add(event)
     model.threshold, model.threshold_low = event.threshold, event.threshold_low
     session.flush()
-    return _version(event)
+    return _version(event, len(_events(session, model_id)))
 
 
 def _history(session: Session, model: ModelRow) -> list[Version]:
-    events = _events(session, model.id)
-    return [_version(event) for event in events] if events else [_version(_first_event(model))]
+    events = _events(session, model.id) or [_first_event(model)]
+    return [_version(event, len(events) - place) for place, event in enumerate(events)]
 
 
 def _events(session: Session, model_id: int) -> list[ThresholdEventRow]:
@@ -188,7 +190,7 @@ def _copy(db: Database, model_id: int) -> None:
             row = _model(session, model_id)
             newest, folder, name = _history(session, row)[0], row.folder, row.name
         point = OperatingPoint(
-            newest.threshold, newest.threshold_low, newest.how, newest.inspector, newest.created_at, newest.id
+            newest.threshold, newest.threshold_low, newest.how, newest.inspector, newest.created_at, newest.number
         )
         path = db.data_dir / folder
         if point == written or not path.is_dir() or _found(path) == point:
@@ -220,9 +222,9 @@ def _model(session: Session, model_id: int, *, lock: bool = False) -> ModelRow:
     return row
 
 
-def _version(event: ThresholdEventRow) -> Version:
-    values = {field.name: getattr(event, field.name) for field in fields(Version)}
-    return Version(**{**values, "id": event.id or 0})
+def _version(event: ThresholdEventRow, number: int) -> Version:
+    values = {field.name: getattr(event, field.name) for field in fields(Version) if field.name != "number"}
+    return Version(**{**values, "id": event.id or 0}, number=number)
 
 
 def _line(text: str, longest: int) -> str:

@@ -221,7 +221,8 @@ def _versions(versions: list[thresholds.Version]) -> None:
 
 
 def _version(version: thresholds.Version, *, in_force: bool) -> None:
-    values, how, who, when, act = st.columns([2, 6, 2, 2, 2], vertical_alignment="center")
+    number, values, how, who, when, act = st.columns([2, 4, 11, 4, 4, 4], vertical_alignment="center")
+    number.markdown(f":gray[Version {version.number}]")
     values.markdown(f"**{prose(_values(version.threshold, version.threshold_low))}**")
     how.markdown(prose(version.how))
     who.markdown(prose(version.inspector) if version.inspector else "training")

@@ -234,7 +234,7 @@ def test_the_images_follow_the_thresholds_that_were_let_go(db: Database) -> None
     assert list(app.dataframe[0].value["Verdict"]) == ["bad", "to a person", "to a person", "good", "good", "good"]
 
 
-SAVED = thresholds.Version(7, 1, 0.5, None, "By hand", "Ada", datetime(2026, 3, 1, tzinfo=UTC))
+SAVED = thresholds.Version(7, 3, 1, 0.5, None, "By hand", "Ada", datetime(2026, 3, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ssn_core import operating_point
 from ssn_core.errors import ModelFolderError, SettingError, SsnError
 from storage import projects, registry, thresholds
 from storage.tables import ModelRow, ThresholdEventRow
+from tests.model_seed import add_model
 
 
 @pytest.fixture
@@ -87,17 +88,27 @@ def test_saved_thresholds_are_in_force_everywhere_and_the_suggestion_stays(db, m
     assert [found.threshold for found in thresholds.history(db, model_id=model.id)] == [0.75, 1.5, 0.25]
 
 
+def test_versions_are_numbered_within_their_model(db, model):
+    other = add_model(db, model.project_id, name="Second", threshold=0.5)
+    save(db, other)
+    assert save(db, model).number == 2
+    assert [version.number for version in thresholds.history(db, model_id=model.id)] == [2, 1]
+    first = thresholds.history(db, model_id=other.id)[-1]
+    assert (first.number, first.threshold) == (1, 0.5)
+    assert thresholds.restore(db, version_id=first.id, inspector="Ada").how.startswith("Version 1 restored: ")
+
+
 def test_an_old_version_comes_back_as_a_new_one(db, model):
     old = save(db, model, 1.5, -0.5, how="Lowest cost")
     save(db, model, 9.0)
     back = thresholds.restore(db, version_id=old.id, inspector="Grace")
     assert (back.threshold, back.threshold_low, back.inspector) == (1.5, -0.5, "Grace")
-    assert back.how == f"Version {old.id} restored: Lowest cost"
+    assert back.how == "Version 2 restored: Lowest cost"
     assert back.id > old.id
     again = thresholds.restore(db, version_id=back.id, inspector="Grace")
-    assert again.how == f"Version {back.id} restored: Lowest cost"
+    assert again.how == "Version 4 restored: Lowest cost"
     assert in_row(db, model) == (1.5, -0.5)
-    assert in_folder(db, model) == (1.5, -0.5, again.id)
+    assert in_folder(db, model) == (1.5, -0.5, again.number)
     assert len(thresholds.history(db, model_id=model.id)) == 5
 
 
@@ -144,7 +155,7 @@ def test_words_are_one_line_and_no_longer_than_the_database_keeps(db, model):
     assert (len(version.how), len(version.inspector)) == (200, 100)
     assert version.how.isprintable()
     assert version.inspector.isprintable()
-    assert in_folder(db, model) == (1.5, None, version.id)
+    assert in_folder(db, model) == (1.5, None, version.number)
     back = thresholds.restore(db, version_id=version.id, inspector="Ada")
     assert len(back.how) == 200
 
@@ -156,7 +167,7 @@ def test_a_model_whose_folder_is_gone_keeps_its_versions_and_the_folder_is_not_m
     assert not folder.exists()
     (db.data_dir / "elsewhere").rename(folder)
     assert thresholds.folder_in_force(db, model) == folder
-    assert in_folder(db, model) == (1.5, None, version.id)
+    assert in_folder(db, model) == (1.5, None, version.number)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff\xfe", b"[" * 10_000])
@@ -165,7 +176,7 @@ def test_a_copy_that_is_missing_or_damaged_is_repaired_when_the_model_is_used(db
     path = registry.model_path(db, model) / operating_point.FILE_NAME
     path.unlink() if content is None else path.write_bytes(content)
     thresholds.folder_in_force(db, model)
-    assert in_folder(db, model) == (1.5, 1.0, version.id)
+    assert in_folder(db, model) == (1.5, 1.0, version.number)
 
 
 def test_an_older_copy_is_repaired_when_the_model_is_used(db, model):
@@ -175,7 +186,7 @@ def test_an_older_copy_is_repaired_when_the_model_is_used(db, model):
     newest = save(db, model, 2.5)
     path.write_bytes(older)
     thresholds.folder_in_force(db, model)
-    assert in_folder(db, model) == (2.5, None, newest.id)
+    assert in_folder(db, model) == (2.5, None, newest.number)
 
 
 def test_a_copy_that_is_right_is_not_written_again(db, model):
@@ -202,7 +213,7 @@ def test_a_full_disk_is_said_and_the_copy_follows_when_the_model_is_next_used(db
     assert in_folder(db, model)[0] == 1.5  # the old one, whole
     newest = thresholds.history(db, model_id=model.id)[0]
     thresholds.folder_in_force(db, model)
-    assert in_folder(db, model) == (2.5, None, newest.id)
+    assert in_folder(db, model) == (2.5, None, newest.number)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind an administrator")
@@ -216,7 +227,7 @@ def test_a_folder_that_cannot_be_written_to_is_said(db, model):
         folder.chmod(0o700)
     assert [path.name for path in folder.iterdir()] == []
     newest = save(db, model, 3.5)
-    assert in_folder(db, model) == (3.5, None, newest.id)
+    assert in_folder(db, model) == (3.5, None, newest.number)
 
 
 def test_a_folder_in_the_files_place_is_said_and_leaves_no_debris(db, model):
@@ -265,7 +276,7 @@ def test_two_processes_that_save_at_once_lose_nothing_and_leave_the_newest_in_fo
         assert [found.threshold for found in history if found.inspector == name] == list(range(24, -1, -1))
     newest = history[0]
     assert in_row(db, model) == (newest.threshold, newest.threshold_low)
-    assert in_folder(db, model) == (newest.threshold, newest.threshold_low, newest.id)
+    assert in_folder(db, model) == (newest.threshold, newest.threshold_low, newest.number)
 
 
 def test_a_slow_writer_does_not_leave_an_older_version_in_the_folder(db, model, monkeypatch):
@@ -279,5 +290,5 @@ def test_a_slow_writer_does_not_leave_an_older_version_in_the_folder(db, model, 
 
     monkeypatch.setattr(thresholds, "write_atomically", overtaken)
     save(db, model, 5.0)
-    assert in_folder(db, model) == (7.0, None, other[1].id)
+    assert in_folder(db, model) == (7.0, None, other[1].number)
     assert json.loads((registry.model_path(db, model) / operating_point.FILE_NAME).read_text())["inspector"] == "Grace"
