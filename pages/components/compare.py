@@ -11,13 +11,13 @@ import streamlit as st
 
 from pages.components import palette, resources, state
 from pages.components.compare_charts import Curve, roc_pair
-from pages.components.models_list import SPLITS, interval_words, rate_words
+from pages.components.models_list import MEANING, SPLITS, interval_words, rate_words
 from pages.components.project import VIEWS, go, model_title
 from pages.components.text import NOT_AVAILABLE, count, figure, literal, plain, prose
 from ssn_core import metrics
 from ssn_core.errors import SsnError
+from ssn_core.honest import Counted, counted_how
 from ssn_core.intervals import Difference, Interval, ap_difference, ap_interval, auroc_difference, auroc_interval
-from ssn_core.thresholds import Outcome, outcome
 from storage import comparison, images, projects, registry, thumbnails
 from storage.comparison import Comparison, Flip
 
@@ -46,7 +46,7 @@ class Measured:
     ap: tuple[float | None, float | None]
     ap_intervals: tuple[Interval | None, Interval | None]
     ap_difference: Difference | None
-    outcomes: tuple[Outcome, Outcome]  # each at its own thresholds
+    counted: tuple[Counted, Counted]  # each at its own thresholds
 
 
 def draw_compare(project: projects.Project) -> None:
@@ -127,8 +127,8 @@ def how(compared: Comparison) -> str:
         "An image counts when it was held out for both models; its label is the one it has today.",
         "Difference of I-AUROC: DeLong's paired test. Difference of AP: bootstrap within good and within bad, the same "
         "draws for both models. Both take the images as independent. Intervals of 95 %.",
-        "Each model judges at its own thresholds in force, which can be changed on the Evaluate page; the marks on the "
-        "curves are at the threshold from which on it calls a part bad.",
+        "Each model judges at its own thresholds in force, which can be changed on the Evaluate page. The marks on the "
+        "curves (at the threshold from which on it calls a part bad) and the changed verdicts are at these thresholds.",
     ]
     kinds = (compared.first.held_out, compared.second.held_out)
     if kinds[0] != kinds[1]:
@@ -138,9 +138,12 @@ def how(compared: Comparison) -> str:
             "make it look slightly worse than it is. The other one's come from the model itself."
         )
     elif kinds[0] == "out_of_fold":
+        lines.append("Both models' scores are out-of-fold: each image was scored by a network trained without it.")
+    if any(one.basis == "crosswise" for one in (compared.first_counted, compared.second_counted)):
         lines.append(
-            "Both models' scores are out-of-fold: each image was scored by a network trained without it. Thresholds "
-            "suggested by the training were chosen on these same scores, so the rates at them are slightly optimistic."
+            "Out-of-fold, a rule has no other scores to choose its threshold on. Escapes and overkill are then counted "
+            "crosswise: the images held out for the model are dealt into up to five blocks by part, and each block is "
+            "counted at the threshold that the rule chooses on the others. So the table can differ from the marks."
         )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -159,14 +162,9 @@ def _areas(
 def measure(compared: Comparison) -> Measured:
     """Everything that is computed from the shared scores."""
     scores = (compared.first_scores, compared.second_scores)
-    models = (compared.first, compared.second)
     of_auroc, of_ap, single = _areas(compared.labels.tobytes(), *(values.tobytes() for values in scores))
     auroc = [metrics.i_auroc(compared.labels, values) for values in scores]
     ap = [metrics.ap(compared.labels, values) for values in scores]
-    done = [
-        outcome(compared.labels, values, model.threshold, model.threshold_low)
-        for values, model in zip(scores, models, strict=True)
-    ]
     return Measured(
         auroc=(auroc[0], auroc[1]),
         auroc_intervals=(single[0], single[1]),
@@ -174,7 +172,7 @@ def measure(compared: Comparison) -> Measured:
         ap=(ap[0], ap[1]),
         ap_intervals=(single[2], single[3]),
         ap_difference=of_ap,
-        outcomes=(done[0], done[1]),
+        counted=(compared.first_counted, compared.second_counted),
     )
 
 
@@ -204,16 +202,17 @@ def _draw_figures(compared: Comparison) -> None:
     figures, chart = st.columns([3, 2], gap="medium")
     with figures:
         tiles = st.columns(2)
-        for tile, (title, difference) in zip(
+        for tile, (name, difference) in zip(
             tiles,
-            (("I-AUROC: B minus A", measured.auroc_difference), ("AP-det: B minus A", measured.ap_difference)),
+            (("I-AUROC", measured.auroc_difference), ("AP-det", measured.ap_difference)),
             strict=True,
         ):
-            with tile.container(border=True, gap="xxsmall"):
-                st.metric(title, _signed(difference))
+            with tile.container(border=True, gap="xxsmall", height="stretch"):
+                st.metric(f"{name}: B minus A", _signed(difference), help=f"{name}: {MEANING[name]}")
                 st.caption(_signed_interval(difference))
                 st.markdown(meaning(difference))
         st.table(figure_table(measured))
+        st.caption(prose(counted_how(*measured.counted, ("A", "B"))))
     with chart:
         if missing is None:
             drawing = roc_pair(*_curves(compared, measured))
@@ -237,6 +236,7 @@ def _minus(value: float) -> str:
 
 def figure_table(measured: Measured) -> pd.DataFrame:
     """Both models side by side, in words; rows are figures."""
+    outcomes = [one.outcome for one in measured.counted]
     rows = {
         "I-AUROC": [
             f"{figure(value)} {interval_words(interval)}"
@@ -246,23 +246,23 @@ def figure_table(measured: Measured) -> pd.DataFrame:
             f"{figure(value)} {interval_words(interval)}"
             for value, interval in zip(measured.ap, measured.ap_intervals, strict=True)
         ],
-        "Escape rate": [" ".join(rate_words(done.escapes, done.n_bad)) for done in measured.outcomes],
-        "Overkill rate": [" ".join(rate_words(done.overkill, done.n_good)) for done in measured.outcomes],
+        "Escape rate": [" ".join(rate_words(done.escapes, done.n_bad)) for done in outcomes],
+        "Overkill rate": [" ".join(rate_words(done.overkill, done.n_good)) for done in outcomes],
     }
-    to_person = [done.to_person_good + done.to_person_bad for done in measured.outcomes]
+    to_person = [done.to_person_good + done.to_person_bad for done in outcomes]
     if any(to_person):
         rows["To a person"] = [
-            " ".join(rate_words(n, done.n_good + done.n_bad))
-            for n, done in zip(to_person, measured.outcomes, strict=True)
+            " ".join(rate_words(n, done.n_good + done.n_bad)) for n, done in zip(to_person, outcomes, strict=True)
         ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["A", "B"])
 
 
 def _curves(compared: Comparison, measured: Measured) -> list[Curve]:
     curves = []
-    for letter, scores, area, done in zip(
-        "AB", (compared.first_scores, compared.second_scores), measured.auroc, measured.outcomes, strict=True
+    for letter, scores, area, counted in zip(
+        "AB", (compared.first_scores, compared.second_scores), measured.auroc, measured.counted, strict=True
     ):
+        done = counted.as_they_are  # a mark lies on its curve
         roc = metrics.roc_curve(compared.labels, scores)
         caught = 1 - (done.escapes + done.to_person_bad) / done.n_bad  # at or above the upper threshold
         curves.append(Curve(letter, roc.fpr, roc.tpr, area or 0.0, (done.overkill / done.n_good, caught)))

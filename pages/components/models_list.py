@@ -14,9 +14,9 @@ from pages.components.report_panel import report_button
 from pages.components.text import count, figure, moment, percent, plain, prose
 from ssn_core import metrics
 from ssn_core.errors import ModelFolderError, SsnError
+from ssn_core.honest import Counted
 from ssn_core.intervals import Interval, ap_interval, auroc_interval, rate_interval
-from ssn_core.thresholds import Outcome, outcome
-from storage import labels, lineage, predictions, projects, registry, snapshots
+from storage import labels, lineage, predictions, projects, registry, snapshots, thresholds
 
 SHOWN_CHANGES = 200  # images of one kind of change that are listed by name
 WEIGHTS = {"imagenet": "ImageNet weights", "bundled": "bundled weights", "random": "random weights"}
@@ -29,6 +29,14 @@ SETTING_WORDS = {
     "ssn_core": "version of the method",
     "torch": "version of torch",
 }
+MEANING = {
+    "I-AUROC": "the chance that a bad part scores above a good one; 1 is always, 0.5 a coin toss. No threshold.",
+    "AP-det": "average precision: of the parts that would be rejected, the share that is really bad, averaged over all "
+    "thresholds; 1 is the best, and the rarer bad parts are, the harder it is to reach.",
+    "Escapes": "bad parts that pass, of all bad ones (false negatives).",
+    "Overkill": "good parts that are rejected, of all good ones (false positives).",
+}
+IN_WORDS = "  \n".join(f"**{name}**: {meaning}" for name, meaning in MEANING.items())
 ACTIVATE_HELP = "Review and Inspect start with it at once. Nothing is lost: the way back is the same button."
 
 
@@ -42,7 +50,7 @@ class Figures:
     auroc_interval: Interval | None
     ap: float | None
     ap_interval: Interval | None
-    outcome: Outcome
+    counted: Counted
 
 
 def draw_list(project: projects.Project) -> None:
@@ -56,7 +64,9 @@ def draw_list(project: projects.Project) -> None:
     archived = [entry for entry in entries if entry.model.archived_at is not None]
     newest = labels.project_history(db, project_id=project.id, limit=1)
     stamp = newest[0].id if newest else 0
-    st.caption("Figures: held-out images, labels of today, thresholds in force; in brackets, intervals of 95 %.")
+    st.caption(
+        "Figures: held-out images, labels of today, thresholds in force; in brackets, intervals of 95 %.", help=IN_WORDS
+    )
     for entry in offered:
         _card(entry, project, offered, stamp)
     if archived:
@@ -159,13 +169,12 @@ def _value(change: snapshots.SettingChange, side: Literal["before", "after"]) ->
 
 def _figures_of(entry: lineage.Entry, stamp: int) -> None:
     model = entry.model
-    found = model_figures(
-        str(resources.database().data_dir), model.id, model.threshold, model.threshold_low, stamp, entry.scored
-    )
+    db = resources.database()
+    found = model_figures(str(db.data_dir), model.id, thresholds.in_force(db, model_id=model.id), stamp, entry.scored)
     if found.n_good + found.n_bad == 0:
         st.caption("No figures: no image that it never saw has a score and a Good or Bad label.")
         return
-    done = found.outcome
+    done = found.counted.outcome
     lines = [
         ("I-AUROC", figure(found.auroc), interval_words(found.auroc_interval)),
         ("AP-det", figure(found.ap), interval_words(found.ap_interval)),
@@ -177,19 +186,21 @@ def _figures_of(entry: lineage.Entry, stamp: int) -> None:
         lines.append(("To a person", *rate_words(done.to_person_good + done.to_person_bad, n)))
     st.markdown("  \n".join(f"{name} **{value}** {interval}" for name, value, interval in lines))
     split = SPLITS.get(model.held_out, model.held_out)
-    st.caption(f"On {found.n_good:,} good, {found.n_bad:,} bad held-out images ({split})")
+    st.caption(
+        f"On {found.n_good:,} good, {found.n_bad:,} bad held-out images ({split}).  \n"
+        f"Escapes and overkill: {prose(found.counted.note)}"
+    )
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
 def model_figures(
     data_dir: str,  # noqa: ARG001  # which installation
     model_id: int,
-    threshold: float,
-    threshold_low: float | None,
+    version: thresholds.Version,
     newest_label: int,  # noqa: ARG001
     scored: int,  # noqa: ARG001
 ) -> Figures:
-    """The figures of a model; kept until a threshold, the project's newest label or the number of scores changes."""
+    """The figures of a model; kept until the thresholds, the project's newest label or the number of scores changes."""
     held_out = predictions.held_out(resources.database(), model_id=model_id)
     truth, scores = held_out.labels, held_out.scores
     return Figures(
@@ -199,7 +210,7 @@ def model_figures(
         auroc_interval=auroc_interval(truth, scores),
         ap=metrics.ap(truth, scores),
         ap_interval=ap_interval(truth, scores),
-        outcome=outcome(truth, scores, threshold, threshold_low),
+        counted=thresholds.cuts(version, held_out).count(truth, scores),
     )
 
 
