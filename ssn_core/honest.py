@@ -35,6 +35,11 @@ class Counted:
     would_choose: Thresholds | None = None  # of `rule` with the labels of today, where they judge parts otherwise
 
     @property
+    def flatters(self) -> bool:
+        """Whether the counts are optimistic: these images had a say in the threshold they are counted at."""
+        return flatters(self.basis)
+
+    @property
     def note(self) -> str:
         """In plain words, what the counts rest on."""
         words = note(self.basis, self.held_out)
@@ -114,6 +119,11 @@ def cuts(
             same = outcome(labels, scores, *now) == outcome(labels, scores, threshold, threshold_low)
             return Cuts(threshold, threshold_low, *found, "crosswise", rule, held_out, None if same else now)
     return Cuts(threshold, threshold_low, *as_they_are, basis, rule, held_out)
+
+
+def flatters(basis: Basis) -> bool:
+    """Whether counts on this basis are optimistic."""
+    return basis in ("same", "by_hand")
 
 
 def counted_how(first: Counted, second: Counted, names: tuple[str, str]) -> str:

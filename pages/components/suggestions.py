@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssn_core import crossfit, thresholds
+from ssn_core import crossfit, honest, thresholds
 from ssn_core.errors import SsnError
+from ssn_core.rules import Rule
 
 MAX_COST = 1e9
-
-Labels = NDArray[np.int8]
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,20 @@ class Targets:
 class Suggestion:
     """One rule's thresholds, or why there are none."""
 
-    id: str
-    words: str  # as it is kept with a version
+    id: str  # of its row
+    rule: Rule
     high: float | None  # a score at or above it means bad
     low: float | None = None  # of two thresholds: below it means good
     reason: str | None = None
     # What the rule does to images that had no say in it; None: count its thresholds on the images that are shown.
     counted: thresholds.Outcome | None = None
     uncounted: str | None = None  # why neither can be said
+    note: str = ""  # what the counts rest on
+    flatters: bool = False  # they are optimistic
+
+    def as_data(self) -> dict[str, Any]:
+        """For the browser, the rule in words."""
+        return {**asdict(self), "rule": self.rule.title}
 
 
 def suggest(
@@ -84,68 +88,48 @@ def suggest(
 
     A rule that has no answer here (a class is missing, both costs are 0) says why.
     """
-    t = targets
-    escape, overkill = t.escape / 100, t.overkill / 100
-    share = "" if t.bad_share is None else f", {_plain(t.bad_share)} % bad"
-
-    def cost(labels: Labels, scores: Scores) -> float:
-        return thresholds.lowest_cost(
-            labels,
-            scores,
-            escape_cost=t.escape_cost,
-            overkill_cost=t.overkill_cost,
-            bad_share=None if t.bad_share is None else t.bad_share / 100,
-        )
-
-    def pair(labels: Labels, scores: Scores) -> tuple[float, float]:
-        return thresholds.two_thresholds(labels, scores, escape_rate=escape, overkill_rate=overkill)
-
-    rules: list[tuple[str, str, Callable[[Labels, Scores], float | tuple[float, float]]]] = [
-        ("youden", "Youden's J", thresholds.youden),
-        ("f1", "Best F1", thresholds.best_f1),
-        (
-            "escape",
-            f"Escape rate at most {_plain(t.escape)} %",
-            lambda labels, scores: thresholds.escape_at_most(labels, scores, escape),
-        ),
-        (
-            "overkill",
-            f"Overkill rate at most {_plain(t.overkill)} %",
-            lambda labels, scores: thresholds.overkill_at_most(labels, scores, overkill),
-        ),
-        ("cost", f"Lowest cost, escape {_plain(t.escape_cost)} : overkill {_plain(t.overkill_cost)}{share}", cost),
-        ("above", "Just above every good part", thresholds.above_every_good),
-        (
-            "pair",
-            f"Escape rate at most {_plain(t.escape)} %, overkill rate at most {_plain(t.overkill)} %, rest to a person",
-            pair,
-        ),
-    ]
     dealt = groups is not None and crossfit.deal_blocks(labels, groups) is not None
+    basis: honest.Basis = "separate" if groups is None else "crosswise" if dealt else "same"
     found = []
-    for name, words, answer in rules:
-
-        def rule(labels: Labels, scores: Scores, answer: Any = answer) -> crossfit.Thresholds:
-            return _high_and_low(answer(labels, scores))
-
+    for name, rule in _rules(targets).items():
         try:
-            high, low = rule(labels, scores)
+            high, low = rule.choose(labels, scores)
         except SsnError as error:
-            found.append(Suggestion(name, words, None, reason=error.what))
+            found.append(Suggestion(name, rule, None, reason=error.what))
             continue
         counted, uncounted = None, None
         if dealt and groups is not None:
-            counted = crossfit.crosswise(labels, scores, groups, rule)
+            counted = crossfit.crosswise(labels, scores, groups, rule.choose)
             uncounted = None if counted is not None else "Without a fifth of the parts this rule has no answer"
-        found.append(Suggestion(name, words, high, low, counted=counted, uncounted=uncounted))
+        rests_on: honest.Basis = "same" if uncounted else basis
+        found.append(
+            Suggestion(
+                name,
+                rule,
+                high,
+                low,
+                counted=counted,
+                uncounted=uncounted,
+                note=honest.note(rests_on, "test" if groups is None else "out_of_fold"),
+                flatters=honest.flatters(rests_on),
+            )
+        )
     return found
 
 
-def _high_and_low(answer: float | tuple[float, float]) -> crossfit.Thresholds:
-    if not isinstance(answer, tuple):
-        return answer, None
-    low, high = answer
-    return high, (low if low < high else None)  # equal: one threshold keeps both rates
+def _rules(targets: Targets) -> dict[str, Rule]:
+    """Row of the table -> its rule with the targets that were typed in."""
+    t = targets
+    costs = (t.escape_cost, t.overkill_cost)
+    return {
+        "youden": Rule("youden"),
+        "f1": Rule("f1"),
+        "escape": Rule("escape", (t.escape,)),
+        "overkill": Rule("overkill", (t.overkill,)),
+        "cost": Rule("cost", costs) if t.bad_share is None else Rule("cost_at_share", (*costs, t.bad_share)),
+        "above": Rule("above"),
+        "pair": Rule("pair", (t.escape, t.overkill)),
+    }
 
 
 def _number(text: str) -> float | None:
@@ -157,7 +141,3 @@ def _number(text: str) -> float | None:
 
 def _tidy(value: float) -> float:
     return int(value) if value == int(value) else value
-
-
-def _plain(value: float) -> str:
-    return f"{value:.6g}"

@@ -15,6 +15,7 @@ from pages.components import evaluation, state
 from pages.components.suggestions import Targets, suggest
 from pages.components.threshold_board import Operating, operating
 from ssn_core import intervals
+from ssn_core.rules import BY_HAND, Rule, chosen_on
 from storage import images, labels, predictions, projects, registry, thresholds
 from storage.db import Database
 from tests.model_seed import add_model
@@ -61,7 +62,11 @@ def _components(node: Any) -> list[dict[str, Any]]:
 
 
 def _suggested(app: AppTest) -> dict[str, dict[str, Any]]:
-    return {suggestion["id"]: suggestion for suggestion in _board(app)["suggestions"]}
+    return _suggested_of(_board(app))
+
+
+def _suggested_of(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {suggestion["id"]: suggestion for suggestion in board["suggestions"]}
 
 
 def _tell(app: AppTest, model: registry.Model, **told: Any) -> AppTest:
@@ -126,7 +131,48 @@ def test_out_of_fold_thresholds_are_chosen_on_the_same_scores_and_counted_crossw
     assert _board(app)["chosen_on"] == said
     counted = _suggested(app)["youden"]["counted"]
     assert (counted["n_good"], counted["n_bad"]) == (4, 2)
-    assert "slightly optimistic" in texts(app)
+    assert "the honest figure" in texts(app)
+
+
+def test_the_board_gets_the_honest_figure_of_the_rule_in_force(db: Database) -> None:
+    _seed_out_of_fold(db)
+    board = _board(open_page("evaluate"))
+    in_force = board["in_force"]
+    assert in_force["counted"] == _suggested_of(board)["youden"]["counted"]
+    assert in_force["rule"] == "Youden's J"
+    assert in_force["note"].startswith("Each part is counted at a threshold chosen without it.")
+    assert "the rule would choose \N{MINUS SIGN}0.400" in in_force["note"]  # 0.3 is in force
+    assert not in_force["flatters"]
+    assert "placed by hand, with these same scores in view" in board["by_hand"]
+
+
+def test_a_threshold_placed_by_hand_has_no_honest_figure_and_says_why(db: Database) -> None:
+    model = _seed_out_of_fold(db)
+    thresholds.save(db, model_id=model.id, threshold=0.25, how=BY_HAND, inspector="Ada")
+    in_force = _board(open_page("evaluate"))["in_force"]
+    assert (in_force["counted"], in_force["rule"], in_force["flatters"]) == (None, None, True)
+    assert "fixed test split or judge a fresh batch of parts" in in_force["note"]
+
+
+def test_a_rule_with_targets_that_were_typed_in_earlier_is_still_counted_crosswise(db: Database) -> None:
+    model = _seed_out_of_fold(db)
+    how = chosen_on(Rule("escape", (50.0,)), "out_of_fold")
+    thresholds.save(db, model_id=model.id, threshold=2.25, how=how, inspector="Ada")
+    in_force = _board(open_page("evaluate"))["in_force"]
+    assert in_force["rule"] == "Escape rate at most 50 %"
+    assert in_force["counted"] is not None
+
+
+def test_with_a_fixed_split_the_figures_are_those_of_the_test_images_unless_the_threshold_was_placed_by_hand(
+    db: Database,
+) -> None:
+    model = _seed_calibrated(db)
+    board = _board(open_page("evaluate"))
+    assert board["in_force"]["note"] == "The threshold was chosen on calibration images, never on these."
+    assert (board["in_force"]["counted"], board["in_force"]["flatters"]) == (None, False)
+    assert "these same test images" in board["by_hand"]
+    thresholds.save(db, model_id=model.id, threshold=0.25, how=BY_HAND, inspector="Ada")
+    assert _board(open_page("evaluate"))["in_force"]["flatters"]
 
 
 def test_without_calibration_scores_there_is_no_suggestion_and_a_reason(db: Database) -> None:
@@ -145,7 +191,7 @@ def test_typed_targets_change_the_suggestions_and_stay(db: Database) -> None:
     after = _suggested(_tell(app, model, targets=typed))
     assert before["escape"]["high"] == pytest.approx(-0.4)
     assert after["escape"]["high"] == pytest.approx(2.25)
-    assert after["escape"]["words"] == "Escape rate at most 50 %"
+    assert after["escape"]["rule"] == "Escape rate at most 50 %"
     assert after["cost"]["high"] == pytest.approx(2.25)
     app.switch_page("views/review.py").run()
     app.switch_page("views/evaluate.py").run()

@@ -13,7 +13,10 @@ from streamlit.testing.v1 import AppTest
 from pages.components import compare, models_list, state
 from pages.components.compare_charts import Curve, roc_pair
 from pages.components.text import prose
+from ssn_core import crossfit
 from ssn_core.intervals import Difference, Interval
+from ssn_core.rules import BY_HAND, YOUDEN
+from ssn_core.thresholds import outcome
 from storage import comparison, images, jobs, labels, lineage, predictions, projects, registry, snapshots, thresholds
 from storage.db import Database
 from storage.snapshots import Changes, LabelChange, SettingChange
@@ -88,6 +91,22 @@ def test_a_model_tells_its_origin_its_labels_and_its_figures(pair: tuple[registr
     assert "ImageNet weights · 64 × 96 px" in said
     assert "Escapes **25.0 %** (4.6 % to 69.9 %), 1 of 4" in said  # Wilson's interval, by hand
     assert "On 6 good, 4 bad held-out images (out-of-fold)" in said
+
+
+def test_escapes_and_overkill_say_how_they_were_counted(
+    db: Database, pair: tuple[registry.Model, registry.Model]
+) -> None:
+    held_out = predictions.held_out(db, model_id=pair[0].id)
+    counted = crossfit.crosswise(held_out.labels, held_out.scores, held_out.groups, YOUDEN.choose)
+    assert counted is not None
+    assert counted != outcome(held_out.labels, held_out.scores, pair[0].threshold)
+    said = texts(open_page("models"))
+    assert f"{counted.escapes} of 4" in said
+    assert said.count("Each part is counted at a threshold chosen without it") == 2
+    thresholds.save(db, model_id=pair[0].id, threshold=0.0, how=BY_HAND, inspector="Ada")
+    said = texts(open_page("models"))
+    assert said.count("Slightly optimistic") == 1
+    assert "a fixed test split" in said
 
 
 def test_a_later_label_moves_the_figures_at_once(
@@ -271,7 +290,10 @@ def test_compare_on_a_model_opens_it_beside_the_active_one(
     assert [app.selectbox(key=key).value for key in keys] == [pair[0].id, pair[1].id]
 
 
-def test_the_comparison_says_on_what_it_rests_and_what_it_means(pair: tuple[registry.Model, registry.Model]) -> None:
+def test_the_comparison_says_on_what_it_rests_and_what_it_means(
+    db: Database, pair: tuple[registry.Model, registry.Model]
+) -> None:
+    thresholds.save(db, model_id=pair[0].id, threshold=0.0, how=BY_HAND, inspector="Ada")
     app = comparing(pair[0].id, pair[1].id)
     said = texts(app)
     assert "same **6 good** and **4 bad** images" in said
@@ -279,7 +301,12 @@ def test_the_comparison_says_on_what_it_rests_and_what_it_means(pair: tuple[regi
     assert [metric.label for metric in app.metric] == ["I-AUROC: B minus A", "AP-det: B minus A"]
     # 24 pairs of a bad and a good part: A orders 23 of them right, B 3 + 6 + 6 + 5
     assert app.metric[0].value == "−0.125"
-    assert app.table[0].value.loc["Escape rate"].tolist() == ["25.0 % (4.6 % to 69.9 %), 1 of 4"] * 2
+    # Of B crosswise: the threshold that Youden's J chooses without part-9 (bad, 0.7) lies above it.
+    by_hand, crosswise = "25.0 % (4.6 % to 69.9 %), 1 of 4", "50.0 % (15.0 % to 85.0 %), 2 of 4"
+    assert app.table[0].value.loc["Escape rate"].tolist() == [by_hand, crosswise]
+    plain_words = said.replace("\u2060", "").replace("\\", "")  # a caption's signs are kept from being markup
+    assert "A: Slightly optimistic: the threshold was placed by hand" in plain_words
+    assert "B: Each part is counted at a threshold chosen without it." in plain_words
     assert len(app.get("plotly_chart")) == 1
 
 

@@ -23,6 +23,8 @@ from scipy import special
 
 from pages.components import state
 from pages.components.suggestions import Suggestion, Targets
+from ssn_core import honest
+from ssn_core.honest import Counted
 from storage.thresholds import Version
 
 LEVEL = 0.95  # of every interval on the page
@@ -83,6 +85,7 @@ def threshold_board(
     claims: Claims,
     chance: Chance,
     suggestions: Sequence[Suggestion],
+    counted: Counted,
     chosen_on: str,
     targets: Targets,
 ) -> None:
@@ -94,6 +97,7 @@ def threshold_board(
         saved: the version in force; the board starts there. It goes to another one that this inspector restores, and
             to one of somebody else unless the threshold was moved here and not saved yet.
         areas: "auroc" and "ap"; None: n/a.
+        counted: what the version in force does, counted on images that did not choose it, or why not.
         chosen_on: on which scores the suggestions were chosen, in words.
     """
     good, bad = np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
@@ -106,7 +110,14 @@ def threshold_board(
         "areas": {name: asdict(area) if area else None for name, area in areas.items()},
         "claims": asdict(claims),
         "platt": asdict(chance),
-        "suggestions": [asdict(suggestion) for suggestion in suggestions],
+        "suggestions": [suggestion.as_data() for suggestion in suggestions],
+        "in_force": {
+            "counted": asdict(counted.outcome) if counted.basis == "crosswise" else None,
+            "rule": counted.rule.title if counted.rule else None,
+            "note": counted.note,
+            "flatters": counted.flatters,
+        },
+        "by_hand": honest.note("by_hand", counted.held_out),
         "chosen_on": chosen_on,
         "targets": targets.as_data(),
         "saved": {

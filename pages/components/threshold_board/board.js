@@ -232,6 +232,15 @@ class Board {
     return { escape: counts.nBad ? counts.escapes / counts.nBad : null, overkill: counts.nGood ? counts.overkill / counts.nGood : null };
   }
 
+  /** What the figures at the thresholds shown rest on: of the version in force, a suggestion, or set by hand. */
+  basis() {
+    const { data, high, low, two } = this;
+    if (this.isSaved()) return data.in_force;
+    const taken = data.suggestions.find(({ id }) => id === this.rule);
+    const stands = taken?.high === high && (taken.low ?? null) === (two ? low : null);
+    return stands ? taken : { counted: null, rule: null, note: data.by_hand, flatters: true };
+  }
+
   /** The state of affairs in words, for a screen reader. */
   words(which) {
     const rates = this.rates(this.counts);
@@ -280,7 +289,8 @@ class Board {
     this.charts = [new HistogramChart(this), rocChart(this), precisionRecallChart(this)];
     named("charts", "div", "charts", ...this.charts.map((chart) => chart.node));
     named("notes", "div", "notes", named("claim", "p", ""), named("chance", "p", ""));
-    this.node = make("div", { className: "inner" }, make("div", { className: "top" }, p.tiles, p.verdicts, p.controls), p.charts, p.notes, this.buildTable());
+    named("honest", "div", "honest", named("honestRates", "p", "rates"), named("honestNote", "p", ""));
+    this.node = make("div", { className: "inner" }, make("div", { className: "top" }, p.tiles, p.verdicts, p.controls), p.honest, p.charts, p.notes, this.buildTable());
   }
 
   buildTable() {
@@ -385,6 +395,8 @@ class Board {
     const { parts: p, data, good, bad, high, low, two } = this;
     const counts = (this.counts = outcome(good, bad, high, low));
     const rates = this.rates(counts);
+    const basis = this.basis();
+    const honest = crosswise(basis.counted);
     for (const [name, events, n, done] of [["escape", counts.escapes, counts.nBad, "bad passed"], ["overkill", counts.overkill, counts.nGood, "good rejected"]]) {
       const interval = wilson(events, n, data.z);
       say(p[`${name}Value`], percent(rates[name]));
@@ -392,24 +404,36 @@ class Board {
       p[name].classList.toggle("nothing", !n);
       p[name].classList.toggle("zero", events === 0);
       const none = name === "escape" && events === 0 && n;
-      say(p[`${name}Range`], none ? `95 %: at most ${percent(data.claims.most)}` : interval ? `95 %: ${range(interval)}` : "");
+      say(p[`${name}Range`], honest ? "honest figure below" : none ? `95 %: at most ${percent(data.claims.most)}` : interval ? `95 %: ${range(interval)}` : "");
     }
     const people = counts.personGood + counts.personBad;
     say(p.personValue, percent(people / (counts.nGood + counts.nBad)));
     say(p.personUnder, `${whole(people)} of ${whole(counts.nGood + counts.nBad)}`);
-    say(p.personRange, `95 %: ${range(wilson(people, counts.nGood + counts.nBad, data.z))}`);
+    say(p.personRange, honest ? "honest figure below" : `95 %: ${range(wilson(people, counts.nGood + counts.nBad, data.z))}`);
     for (const [name, cell] of Object.entries(this.cells)) {
       say(cell.firstChild, whole(counts[name]));
       cell.classList.toggle("zero", !counts[name]);
     }
     for (const chart of this.charts) chart.move();
     this.paintControls(inputs);
-    say(p.claim, this.claim(counts));
+    this.paintHonest(basis, honest);
+    say(p.claim, this.claim(honest ?? counts));
     say(p.chance, this.chance());
     for (const [id, { row }] of Object.entries(this.rows)) {
       const found = data.suggestions.find((one) => one.id === id);
       row.classList.toggle("now", found.high === high && (found.low ?? null) === (two ? low : null));
     }
+  }
+
+  /** Rates that rest on parts without a say in the threshold, or how far those in the tiles may be trusted. */
+  paintHonest({ rule, note, flatters }, counts) {
+    const { parts: p, data, two } = this;
+    const words = (name, events, n) => `${name} ${percent(n ? events / n : null)}, ${whole(events)} of ${whole(n)} (95 %: ${range(wilson(events, n, data.z))})`;
+    const shown = counts && [words("escapes", counts.escapes, counts.nBad), words("overkill", counts.overkill, counts.nGood)];
+    if (counts && two) shown.push(words("to a person", counts.personGood + counts.personBad, counts.nGood + counts.nBad));
+    say(p.honestRates, shown ? `Honest figure for ${rule}: ${shown.join(" · ")}` : "");
+    say(p.honestNote, shown ? `${note} The tiles and charts show these parts at the one threshold that they chose, which flatters.` : note);
+    p.honest.classList.toggle("flatters", flatters);
   }
 
   paintControls(inputs) {
