@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from ssn_core.backbone import load_backbone
-from ssn_core.cli import recipe_from
+from ssn_core.cli_options import recipe_from
 from ssn_core.dataset import from_sources
 from ssn_core.evaluation import measure
 from ssn_core.features import TapCache

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ssn_core.crossfit import deal_blocks
 from ssn_core.errors import SettingError
 from ssn_core.rendering import to_display_size
-from ssn_core.thresholds import youden
+from ssn_core.thresholds import above_every_good, youden
 
 # So many good parts in a hundred show no colour at all.
 _GOOD_PARTS_DARK = 95
@@ -37,7 +37,7 @@ class ScaleCheck:
 class Calibration:
     """Threshold and colour scale, and what they rest on."""
 
-    threshold: float  # logit; a score at or above it means bad (Youden's J)
+    threshold: float  # logit; a score at or above it means bad (Youden's J, or above every good score)
     scale_low: float  # CAM units; at or below it a map is transparent
     scale_high: float  # CAM units; at or above it a map has its strongest colour
     source: str  # calibration | out_of_fold
@@ -62,23 +62,24 @@ def calibrate(
     """Threshold and colour scale from held-out images.
 
     The scale starts at the peak that 95 of 100 good images stay below, so a good part stays dark, and ends at the
-    median peak of bad images.
+    median peak of bad images. Without any bad image the threshold lies above every good score, and the scale ends as
+    far above its start as the good images' peaks are apart.
 
     Args:
-        labels: True = bad; both classes must occur.
+        labels: True = bad; good ones must occur.
         scores: logits.
         peaks: highest value of each image's map as shown to people, CAM units.
         groups: of each image; given out-of-fold, where these images are also those that figures rest on, the scale is
             checked crosswise.
 
     Raises:
-        SsnError: a class is missing or a score is not finite.
+        SsnError: there is no good image or a score is not finite.
     """
     bad = np.asarray(labels, dtype=bool)
     values = np.asarray(peaks, dtype=np.float64)
-    threshold = youden(bad, scores)
+    threshold = youden(bad, scores) if bad.any() else above_every_good(bad, scores)
     low = _scale_low(values[~bad])
-    high = float(np.median(values[bad]))
+    high = float(np.median(values[bad])) if bad.any() else low
     if high <= low:  # a model that sees nothing: keep the scale usable, and every map nearly dark
         high = low + max(1e-3, float(np.ptp(values)))
     check = check_scale_crosswise(bad, values, groups) if groups else None

@@ -32,6 +32,7 @@ from ssn_core.errors import ModelFolderError, SsnError
 from ssn_core.model import CamNet
 from ssn_core.operating_point import OperatingPoint
 from ssn_core.recipes import Recipe, recorded
+from ssn_core.rules import by_training
 from ssn_core.weights import SOURCES, WeightsSource
 
 SCHEMA_VERSION = 1
@@ -98,7 +99,7 @@ class Model:
     @property
     def operating_point(self) -> OperatingPoint:
         """The thresholds in force."""
-        return self.saved_point or OperatingPoint(self.calibration.threshold)
+        return self.saved_point or OperatingPoint(self.calibration.threshold, how=by_training(self.calibration.n_bad))
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -184,7 +185,8 @@ def read_operating_point(folder: Path) -> OperatingPoint:
         ModelFolderError: as :func:`read_card` and :func:`ssn_core.operating_point.read`.
     """
     card = read_card(folder)
-    return operating_point.read(folder) or OperatingPoint(float(card["calibration"]["threshold"]))
+    found = card["calibration"]
+    return operating_point.read(folder) or OperatingPoint(float(found["threshold"]), how=by_training(found["n_bad"]))
 
 
 def _first_mismatch(value: Any, shape: Any, place: str) -> str | None:
@@ -227,7 +229,8 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
     if source not in SOURCES:
         raise ModelFolderError("The model's backbone weights are unknown", value=source, action=_OTHER_VERSION)
     expected_hash: str = card["backbone"]["sha256"]
-    net = CamNet(recipe)
+    # As in training: another order in memory would add up in another order, and so change a score's last digits.
+    net = CamNet(recipe).to(memory_format=torch.channels_last)
     _load_strictly(net, _read_tensors(folder / _WEIGHTS), folder)
     backbone = load_backbone(recipe.backbone, weights=source, weights_dir=weights_dir, padding=recipe.padding)
     if backbone.weights_hash != expected_hash:

@@ -6,21 +6,19 @@ import argparse
 import csv
 import json
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ssn_core import cli_table
+from ssn_core.cli_options import add_data, add_recipe, cache_root, load_labelled, recipe_from
 from ssn_core.errors import LayoutError, SettingError, SsnError
 from ssn_core.honest import note
 from ssn_core.operating_point import OperatingPoint, check_thresholds
-from ssn_core.recipes import BACKBONES, DEFAULT_RECIPE, RECIPES, Recipe, get_recipe
 from ssn_core.sources import SourceItem, scan
-from ssn_core.terminal import BarReporter, bars, messages, write
-from ssn_core.weights import AUTO
+from ssn_core.terminal import bars, messages, write
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a model on a folder or a CSV", allow_abbrev=False)
-    _add_data(train)
-    _add_recipe(train)
+    add_data(train)
+    add_recipe(train)
     train.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR", help="folder to write the model to")
     train.set_defaults(run=_train)
 
@@ -67,8 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     crossval = commands.add_parser("crossval", help="measure a recipe by grouped cross-validation", allow_abbrev=False)
-    _add_data(crossval)
-    _add_recipe(crossval)
+    add_data(crossval)
+    add_recipe(crossval)
     crossval.add_argument("--fold-column", metavar="NAME", help="column of the CSV that names each image's fold")
     crossval.add_argument(
         "--choose-q",
@@ -80,6 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     crossval.add_argument("--out", type=Path, required=True, metavar="JSON", help="report to write")
     crossval.set_defaults(run=_crossval)
+
+    cli_table.add_parser(commands)
 
     info = commands.add_parser("info", help="describe a model folder", allow_abbrev=False)
     info.add_argument("model", type=Path, metavar="MODEL_DIR")
@@ -95,94 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "data",
-        type=Path,
-        metavar="DATA",
-        help="a folder (MVTec AD, KSDD2, KolektorSDD, good/bad folders) or a CSV: image,label[,mask,group,split,fold]",
-    )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep backbone features here between runs")
-
-
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default=DEFAULT_RECIPE, help=f"{', '.join(RECIPES)} (default: {DEFAULT_RECIPE})")
-    parser.add_argument("--backbone", help=f"{', '.join(BACKBONES)} (default: the recipe's)")
-    parser.add_argument(
-        "--weights",
-        default=AUTO,
-        help="auto (ImageNet's where they can be had, else the bundled backbone), imagenet, bundled, "
-        "or random (for tests and speed measurement only; default: auto)",
-    )
-    parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (default: the recipe's)")
-    parser.add_argument("--epochs", type=int, help="0 = automatic (default: the recipe's)")
-    parser.add_argument("--seed", type=int, help="of all random numbers (default: 0)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="any other setting of the recipe, such as pooling_fraction=0.05; can be repeated",
-    )
-
-
-def recipe_from(options: argparse.Namespace) -> Recipe:
-    """The recipe that the options `recipe`, `settings`, `backbone`, `image_size`, `epochs` and `seed` describe.
-
-    Raises:
-        SettingError: a recipe or setting that does not exist, or a value out of range.
-    """
-    settings: dict[str, Any] = {}
-    for entry in options.settings:
-        name, equals, text = entry.partition("=")
-        if not equals:
-            raise SettingError("A setting has no value", value=entry, expected="NAME=VALUE")
-        settings[name] = _value(text)
-    for name in ("backbone", "image_size", "epochs", "seed"):
-        if getattr(options, name) is not None:
-            settings[name] = getattr(options, name)
-    return get_recipe(options.recipe).with_settings(settings)
-
-
-def _value(text: str) -> Any:
-    """A setting's value: a JSON number, boolean or list, else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 # The commands import torch only when they run, so that --help and wrong settings answer at once.
-
-
-def _load_labelled(options: argparse.Namespace, reporter: BarReporter, *, fold_column: str | None = None) -> list[Any]:
-    from ssn_core.dataset import from_sources
-
-    found = scan(options.data, fold_column=fold_column)
-    for problem in (*found.problems, *(f"{name}: {reason}" for name, reason in found.ignored)):
-        messages.print(f"Note: {problem}", soft_wrap=True)
-    images = from_sources(
-        found.items,
-        on_reject=lambda name, reason: messages.print(f"Left out {name}: {reason}", soft_wrap=True),
-        progress=lambda done, total: reporter.progress("Checking files", done, total),
-    )
-    labelled = [image for image in images if image.bad is not None]
-    bad = sum(bool(image.bad) for image in labelled)
-    messages.print(
-        f"{found.title}: {len(images)} different images, {len(labelled) - bad} good, {bad} bad, "
-        f"{len(images) - len(labelled)} without a label"
-    )
-    return labelled
-
-
-@contextmanager
-def _cache_root(options: argparse.Namespace) -> Iterator[Path]:
-    if options.cache is not None:
-        yield options.cache
-        return
-    with tempfile.TemporaryDirectory(prefix="ssn-taps-") as folder:
-        yield Path(folder)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -199,8 +112,8 @@ def _train(options: argparse.Namespace) -> None:
 
     backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours of work
-    with bars() as reporter, _cache_root(options) as cache:
-        images = assign_parts(_load_labelled(options, reporter))
+    with bars() as reporter, cache_root(options) as cache:
+        images = assign_parts(load_labelled(options, reporter))
         trained = train_model(
             recipe,
             images,
@@ -310,8 +223,8 @@ def _crossval(options: argparse.Namespace) -> None:
 
     backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours of work
-    with bars() as reporter, _cache_root(options) as cache:
-        images = _load_labelled(options, reporter, fold_column=options.fold_column)
+    with bars() as reporter, cache_root(options) as cache:
+        images = load_labelled(options, reporter, fold_column=options.fold_column)
         report = cross_validate(
             recipe,
             images,

@@ -29,7 +29,7 @@ from ssn_core.inference import Scored, device_title, score_cached
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
-from ssn_core.rules import FROM_TRAINING
+from ssn_core.rules import by_training
 from ssn_core.sampling import planned_samples
 from ssn_core.training import EpochReport, Trainer
 
@@ -172,7 +172,7 @@ def train_model(
     reporter.progress("Measuring", 0, 0)
     calibration = _calibrate(recipe, images, predictions, source)
     figures = _measure_role(recipe, images, predictions, held_out)
-    at_threshold = _count_at_threshold(images, predictions, held_out, calibration.threshold)
+    at_threshold = _count_at_threshold(images, predictions, held_out, calibration)
     model = Model(
         recipe=recipe,
         net=net,
@@ -244,7 +244,7 @@ def _calibrate(
 
 
 def _count_at_threshold(
-    images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str, threshold: float
+    images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str, calibration: Calibration
 ) -> dict[str, Any]:
     """What the suggested threshold does to the held-out images; out-of-fold, its rule, counted crosswise."""
     used = _with_role(images, predictions, role)
@@ -255,9 +255,9 @@ def _count_at_threshold(
         scores,
         [image.group for image in used],
         held_out=role,
-        threshold=threshold,
+        threshold=calibration.threshold,
         threshold_low=None,
-        how=FROM_TRAINING,
+        how=by_training(calibration.n_bad),
     )
     return cuts.count(labels, scores).as_data()
 

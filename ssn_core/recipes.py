@@ -17,6 +17,7 @@ __all__ = [
     "ADAPTOR_TITLES",
     "BACKBONES",
     "BACKBONE_TITLES",
+    "CHOICES",
     "DEFAULT_RECIPE",
     "MIN_BAD",
     "MIN_GOOD",
@@ -25,6 +26,7 @@ __all__ = [
     "RECIPES",
     "Padding",
     "Recipe",
+    "chosen",
     "get_recipe",
     "lacking",
     "recorded",
@@ -146,6 +148,27 @@ def get_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise SettingError("Unknown recipe", value=name, expected="one of " + ", ".join(RECIPES))
     return RECIPES[name]
+
+
+# What the Train page and the command line ask for by name; of all else they take the recipe's own.
+CHOICES = ("backbone", "image_size", "epochs", "seed", "pooling_fraction", "adaptor", "noise", "beta")
+
+
+def chosen(name: str, choices: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of that name with a person's choices.
+
+    Args:
+        choices: values by the names in :data:`CHOICES`; None or missing: the recipe's own. Of "noise" any of
+            :data:`NOISES`. Other names are passed over.
+        settings: any further settings of the recipe.
+
+    Raises:
+        SettingError: a recipe or setting that does not exist, or a value out of range.
+    """
+    recipe = get_recipe(name)
+    wanted = {key: choices[key] for key in CHOICES if choices.get(key) is not None}
+    noise = recipe.noise_settings(wanted.pop("noise")) if "noise" in wanted else {}
+    return recipe.with_settings({**noise, **(settings or {}), **wanted})
 
 
 def recorded(name: str, settings: Mapping[str, Any]) -> Recipe:

@@ -105,6 +105,12 @@ class Rule:
 
 YOUDEN = Rule("youden")
 FROM_TRAINING = _BY_TRAINING + YOUDEN.title
+_FROM_GOOD_ALONE = _BY_TRAINING + Rule("above").title
+
+
+def by_training(n_bad: int) -> str:
+    """How a training found its threshold, from the number of bad images it had to choose on."""
+    return FROM_TRAINING if n_bad else _FROM_GOOD_ALONE
 
 
 def chosen_on(rule: Rule, role: str) -> str:

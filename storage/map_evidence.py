@@ -36,18 +36,25 @@ class MapEvidence:
 
 
 def pooling_fraction(model: Model) -> float | None:
-    """q, the share of a map's cells whose mean is the score; None where the model does not say."""
+    """q, the share of a map's cells whose mean is the score (0: the highest cell alone); None where it is none, or the
+    model does not say."""
     found = model.summary.get("settings", {}).get("pooling_fraction")
-    return float(found) if isinstance(found, int | float) and 0 < found <= 1 else None
+    return float(found) if isinstance(found, int | float) and 0 <= found <= 1 else None
 
 
 def need_pooling_fraction(model: Model) -> float:
     """:func:`pooling_fraction`, where nothing can be said without it.
 
     Raises:
-        SsnError: the model does not say.
+        SsnError: the model's score is no mean of cells, or the model does not say.
     """
     fraction = pooling_fraction(model)
+    if fraction is None and "pooling_fraction" in model.summary.get("settings", {}):
+        raise SsnError(
+            f"A {model.recipe} score is no mean of map cells: a second head computes it from the features and the "
+            "whole map, so no cell's share in it is known",
+            action="Look at the map itself, or train with a CAM recipe to see which cells count",
+        )
     if fraction is None:
         raise SsnError("The model does not say how many cells make its score", value=model.name, action=_AGAIN)
     return fraction

@@ -50,6 +50,7 @@ class Counts(LabelCounts):
     """The label counts, and what else the images have."""
 
     with_mask: int
+    bad_with_mask: int  # of the images labelled bad
     groups: int
 
 
@@ -151,6 +152,7 @@ def counts(db: Database, *, project_id: int) -> Counts:
     groups = select(ImageRow.group_key).where(mine).distinct().subquery()
     with db.read() as session:
         with_mask = session.scalar(select(func.count(ImageRow.mask_sha256)).where(mine))
+        bad_with_mask = session.scalar(select(func.count(ImageRow.mask_sha256)).where(mine, ImageRow.label == "bad"))
         n_groups = session.scalar(select(func.count()).select_from(groups))
     return Counts(
         total=labels.total,
@@ -159,6 +161,7 @@ def counts(db: Database, *, project_id: int) -> Counts:
         unsure=labels.unsure,
         unlabelled=labels.unlabelled,
         with_mask=with_mask or 0,
+        bad_with_mask=bad_with_mask or 0,
         groups=n_groups or 0,
     )
 

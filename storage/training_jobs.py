@@ -22,8 +22,9 @@ from ssn_core.features import TapCache
 from ssn_core.imaging import decode
 from ssn_core.inference import Scored, best_device, device_title, score_files
 from ssn_core.pipeline import Trained, train_model
-from ssn_core.recipes import get_recipe
+from ssn_core.recipes import chosen
 from ssn_core.rendering import png_bytes
+from ssn_core.rules import by_training
 from ssn_core.sources import scan
 from ssn_core.weights import AUTO
 from storage import (
@@ -66,8 +67,8 @@ class _Report:
 def train(context: JobContext) -> dict[str, Any]:
     """Train, calibrate and measure a model on the project's labels, score everything, and make it the active one.
 
-    Payload: recipe, backbone, image_size [H, W], seed, epochs or None, pooling_fraction or None, name; `weights`
-    ("auto" unless another kind is asked for by name).
+    Payload: recipe, name, and what else was chosen (:data:`ssn_core.recipes.CHOICES`; None: the recipe's own);
+    `weights` ("auto" unless another kind is asked for by name).
 
     A run that was interrupted goes on: taps and the networks' states are on disk, and a model that is registered
     already is only scored.
@@ -90,11 +91,7 @@ def train(context: JobContext) -> dict[str, Any]:
 
 
 def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, states: Path) -> registry.Model:
-    settings: dict[str, Any] = {key: payload[key] for key in ("backbone", "image_size", "seed") if key in payload}
-    for key in ("epochs", "pooling_fraction"):
-        if payload.get(key) is not None:
-            settings[key] = payload[key]
-    recipe = get_recipe(payload["recipe"]).with_settings(settings)
+    recipe = chosen(payload["recipe"], payload)
     parent_id = projects.get(context.db, project_id=project_id).active_model_id  # before hours in which it may change
     backbone = load_backbone(
         recipe.backbone,
@@ -132,6 +129,7 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
         scale_low=calibration.scale_low,
         scale_high=calibration.scale_high,
         summary=summarise(trained),
+        how=by_training(calibration.n_bad),
         parent_id=parent_id,
         activate=False,
     )

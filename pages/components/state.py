@@ -51,6 +51,9 @@ class Key(StrEnum):
     TRAIN_EPOCHS = "train-epochs"
     TRAIN_SEED = "train-seed"
     TRAIN_POOLING = "train-pooling"
+    TRAIN_ADAPTOR = "train-adaptor"
+    TRAIN_NOISE = "train-noise"
+    TRAIN_BETA = "train-beta"
     TRAIN_REFUSAL = "ssn_train_refusal"
     # Jobs; completed by a job's number
     JOB_REFUSAL = "ssn_job_refusal"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,28 +16,49 @@ from pages.components.project import go, missing_labels
 from pages.components.text import count, duration, figure, moment, plain, prose
 from ssn_core import weights
 from ssn_core.errors import SsnError
-from ssn_core.recipes import BACKBONE_TITLES, BACKBONES, DEFAULT_RECIPE, MIN_BAD, MIN_GOOD, RECIPES
+from ssn_core.recipes import (
+    ADAPTOR_TITLES,
+    BACKBONE_TITLES,
+    BACKBONES,
+    DEFAULT_RECIPE,
+    MIN_BAD,
+    MIN_GOOD,
+    NOISE_TITLES,
+    RECIPES,
+    Recipe,
+    chosen,
+    lacking,
+)
 from storage import jobs, projects, registry
 
+NOT_YET = " · not yet: something is missing"  # after the title of a recipe that cannot be trained
 COMFORTABLE_BAD = 10  # below it the figures rest on so few bad images that they say little
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the form holds when Train is pressed."""
+    """What the form holds when Train is pressed; None: the recipe's own."""
 
     recipe: str
     backbone: str
     image_size: tuple[int, int]  # (H, W), pixels
-    epochs: int | None  # None: automatic
+    epochs: int | None
     seed: int
-    pooling_fraction: float | None  # None: the recipe's own
+    pooling_fraction: float | None
+    adaptor: str | None
+    noise: str | None
+    beta: float | None
     name: str
 
 
-def draw_labels(counts: projects.Counts) -> str | None:
-    """How many labels there are; returns why training cannot start, or None."""
-    st.markdown(f"Learns from **{counts.good:,} good** and **{counts.bad:,} bad** images.")
+def draw_labels(counts: projects.Counts, recipe: Recipe) -> str | None:
+    """How many labels a recipe has to learn from; returns why training cannot start, or None."""
+    if recipe.learns_from == "good":
+        measured = f"{count(counts.bad, 'bad image')} to measure with" if counts.bad else "no bad image to measure with"
+        st.markdown(f"Learns from **{counts.good:,} good** images; {measured}.")
+        return _draw_good_alone(counts, recipe)
+    marked = f", {counts.bad_with_mask:,} of them with a defect mask" if recipe.reads_marks else ""
+    st.markdown(f"Learns from **{counts.good:,} good** and **{counts.bad:,} bad** images{marked}.")
     if rest := counts.unlabelled + counts.unsure:
         st.caption(f"{count(rest, 'image')} without a clear label: scored afterwards, not learned from.")
     missing = missing_labels(counts)
@@ -45,6 +66,9 @@ def draw_labels(counts: projects.Counts) -> str | None:
         reason = f"{missing[0].upper()}{missing[1:]}: at least {MIN_GOOD} good and {MIN_BAD} bad are needed."
         st.warning(f"**Training cannot start yet.** {reason}", icon=":material/label:")
         go("label" if counts.total else "data")
+        return reason
+    if (reason := _lacking(recipe, counts)) is not None:
+        st.warning(f"**{recipe.title} cannot be trained yet.** {reason}.", icon=":material/label:")
         return reason
     if counts.bad < COMFORTABLE_BAD:
         st.info(
@@ -55,13 +79,36 @@ def draw_labels(counts: projects.Counts) -> str | None:
     return None
 
 
-def draw_form(project: projects.Project) -> None:
-    """The settings, which `press` reads by their keys. Everything has a default that suits a first run."""
+def _draw_good_alone(counts: projects.Counts, recipe: Recipe) -> str | None:
+    reason = _lacking(recipe, counts)
+    if reason is not None:
+        st.warning(f"**Training cannot start yet.** {reason}.", icon=":material/label:")
+        go("label" if counts.total else "data")
+    elif not counts.bad:
+        st.info(
+            "Without a bad image nothing can be measured: the figures will be n/a, and the suggested threshold lies "
+            "just above every good part.",
+            icon=":material/info:",
+        )
+    return reason
+
+
+def _lacking(recipe: Recipe, counts: projects.Counts) -> str | None:
+    return lacking(recipe, n_good=counts.good, n_bad=counts.bad, n_marked=counts.bad_with_mask)
+
+
+def draw_form(project: projects.Project, counts: projects.Counts) -> Recipe:
+    """The settings, which `press` reads by their keys. Everything has a default that suits a first run.
+
+    Returns:
+        the recipe that is chosen, before any other setting.
+    """
+    unfit = {name for name, recipe in RECIPES.items() if _lacking(recipe, counts) is not None}
     recipe_name = st.selectbox(
         "Recipe",
         list(RECIPES),
         index=list(RECIPES).index(DEFAULT_RECIPE),
-        format_func=lambda name: RECIPES[name].title,
+        format_func=lambda name: RECIPES[name].title + (NOT_YET if name in unfit else ""),
         key=state.Key.TRAIN_RECIPE,
         persist_state="session",
     )
@@ -76,6 +123,11 @@ def draw_form(project: projects.Project) -> None:
         help="The frozen network that turns an image into features.",
     )
     _say_which_weights(backbone)
+    _draw_advanced(project, recipe)
+    return recipe
+
+
+def _draw_advanced(project: projects.Project, recipe: Recipe) -> None:
     with st.expander(f"Advanced: name, image size {project.image_height} × {project.image_width}, epochs …"):
         st.text_input(
             "Name of the model", placeholder="automatic: recipe and time", max_chars=200, key=state.Key.TRAIN_NAME
@@ -101,11 +153,45 @@ def draw_form(project: projects.Project) -> None:
             value=None,
             step=0.005,
             format="%.3f",
-            placeholder=f"{recipe.pooling_fraction:g}",
+            placeholder="–" if recipe.pooling_fraction is None else f"{recipe.pooling_fraction:g}",
+            disabled=recipe.pooling_fraction is None,
             key=state.Key.TRAIN_POOLING,
             help="Share of the map, most suspicious cells first, whose mean is the score. Small for small defects; "
-            "1 is the mean of the whole map.",
+            "1 is the mean of the whole map."
+            if recipe.pooling_fraction is not None
+            else "This recipe's score is no mean of map cells.",
         )
+        right.selectbox(
+            "Adaptor",
+            list(ADAPTOR_TITLES),
+            index=None,
+            placeholder=ADAPTOR_TITLES[recipe.adaptor],
+            format_func=lambda name: ADAPTOR_TITLES[name],
+            key=state.Key.TRAIN_ADAPTOR,
+            help="The first trained layer, between the frozen backbone and the rest.",
+        )
+        noise = left.selectbox(
+            "Synthetic anomalies",
+            [name for name in NOISE_TITLES if name != "none" or recipe.learns_from != "good"],
+            index=None,
+            placeholder=NOISE_TITLES[recipe.noise_kind],
+            format_func=lambda name: NOISE_TITLES[name],
+            key=state.Key.TRAIN_NOISE,
+            help="Noise added to features while training, as examples of defects. It costs time in training only: the "
+            "model inspects at the same speed whatever is chosen.",
+        )
+        if (noise or recipe.noise_kind) == "learned":
+            right.number_input(
+                "Strength of the learned noise (beta)",
+                min_value=0.0015,
+                max_value=10.0,
+                value=None,
+                step=0.01,
+                format="%.4f",
+                placeholder=f"{recipe.beta:g}",
+                key=state.Key.TRAIN_BETA,
+                help="0.05 found defects best in the published study, 0.1 marked them best.",
+            )
 
 
 HOW_TO_BRING = (
@@ -166,6 +252,9 @@ def _chosen(project: projects.Project, values: Mapping[str, Any]) -> Choice:
         epochs=None if epochs is None else int(epochs),
         seed=int(values.get(state.Key.TRAIN_SEED, 0)),
         pooling_fraction=None if pooling is None else float(pooling),
+        adaptor=values.get(state.Key.TRAIN_ADAPTOR),
+        noise=values.get(state.Key.TRAIN_NOISE),
+        beta=values.get(state.Key.TRAIN_BETA),
         name=str(values.get(state.Key.TRAIN_NAME, "")).strip(),
     )
 
@@ -176,22 +265,13 @@ def submit(project: projects.Project, choice: Choice, *, inspector: str) -> int:
     Raises:
         SettingError: a setting is out of its range.
     """
-    settings = {"backbone": choice.backbone, "image_size": choice.image_size, "seed": choice.seed}
-    if choice.epochs is not None:
-        settings["epochs"] = choice.epochs
-    if choice.pooling_fraction is not None:
-        settings["pooling_fraction"] = choice.pooling_fraction
-    RECIPES[choice.recipe].with_settings(settings)  # refuse here, not minutes later in the worker
     payload = {
-        "recipe": choice.recipe,
-        "backbone": choice.backbone,
-        "epochs": choice.epochs,
-        "seed": choice.seed,
-        "pooling_fraction": choice.pooling_fraction,
+        **asdict(choice),
         "image_size": list(choice.image_size),
         "name": choice.name or f"{choice.recipe} {datetime.now().astimezone():%Y-%m-%d %H:%M}",
         "inspector": inspector,
     }
+    chosen(choice.recipe, payload)  # refuse here, not minutes later in the worker
     return start("train", payload, project_id=project.id)
 
 

@@ -17,8 +17,10 @@ st.title("Train", anchor=False)
 left, right = st.columns([2, 3], gap="large")
 with left:
     counts = projects.counts(db, project_id=project.id)
-    blocked = draw_labels(counts)
-    draw_form(project)
+    above = st.container()
+    recipe = draw_form(project, counts)
+    with above:  # what there is to learn from depends on the recipe, which is chosen below
+        blocked = draw_labels(counts, recipe)
     busy = bool(jobs.active(db, project_id=project.id, kinds=("train",)))
     st.button(
         "Train",

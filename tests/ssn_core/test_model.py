@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssn_core.backbone import load_backbone, tap_sizes
 from ssn_core.model import CamNet, TapCombiner, pad_edges, pool_top
-from ssn_core.recipes import Padding, Recipe, get_recipe
+from ssn_core.recipes import Padding, get_recipe
 
 
 def taps(batch: int, height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,7 +104,3 @@ def test_the_wide_backbone_fits_the_same_network() -> None:
         output = net(*backbone(torch.zeros(1, 3, 64, 80, dtype=torch.uint8)))
     assert output.cam.shape == (1, 8, 10)
     assert output.score.shape == (1,)
-
-
-def test_no_recipe_has_a_mask_anywhere() -> None:
-    assert not [name for name in Recipe.__dataclass_fields__ if "mask" in name]

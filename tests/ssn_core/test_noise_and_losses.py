@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssn_core.losses import focal_loss
-from ssn_core.noise import add_noise, anomaly_mask, perlin
+from ssn_core.noise import anomaly_mask, gaussian, perlin, perturb
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -50,7 +50,7 @@ def test_the_share_of_perturbed_cells_is_that_of_the_threshold() -> None:
 def test_noise_touches_nothing_outside_the_mask_and_has_its_standard_deviation_inside() -> None:
     features = torch.zeros(4, 8, 32, 32)
     mask = anomaly_mask(4, (32, 32), threshold=0.0, skip=0.0, generator=generator())
-    noisy = add_noise(features, mask, std=0.015, generator=generator(1))
+    noisy = perturb(features, gaussian(features, std=0.015, generator=generator(1)), mask)
     outside = noisy.masked_select(~mask.expand_as(noisy))
     inside = noisy.masked_select(mask.expand_as(noisy))
     assert outside.abs().max().item() == 0.0

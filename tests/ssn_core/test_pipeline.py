@@ -59,7 +59,7 @@ def taps(tmp_path_factory: pytest.TempPathFactory) -> TapCache:
 def test_too_few_labels_say_how_many_are_missing(good: int, bad: int, words: str) -> None:
     images = [image(i, bad=i < bad) for i in range(good + bad)]
     with pytest.raises(TooFewLabelsError, match=words):
-        check_labels(images)
+        check_labels(images, get_recipe("cam"))
 
 
 def test_folds_never_split_a_group_and_share_out_bad_images() -> None:

@@ -22,7 +22,7 @@ def test_the_default_learns_from_image_labels_and_small_defects() -> None:
     assert RECIPES[DEFAULT_RECIPE].pooling_fraction < 0.1
 
 
-@pytest.mark.parametrize("name", ["poolingfraction", "name", "mask_weight", ""])
+@pytest.mark.parametrize("name", ["poolingfraction", "name", "masks", ""])
 def test_a_setting_that_does_not_exist_is_refused_by_name(name: str) -> None:
     with pytest.raises(SettingError, match="does not exist") as caught:
         get_recipe("cam").with_settings({name: 1})
@@ -33,7 +33,15 @@ def test_a_setting_that_does_not_exist_is_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("pooling_fraction", 0),
+        ("pooling_fraction", -0.1),
+        ("pooling_fraction", None),
+        ("adaptor", "cubic"),
+        ("noise", "none"),
+        ("losses", ()),
+        ("losses", ("map-l1",)),
+        ("beta", 0),
+        ("dilation", -1),
+        ("plain_class_features", 1),
         ("pooling_fraction", 1.5),
         ("pooling_fraction", float("nan")),
         ("pooling_fraction", "half"),

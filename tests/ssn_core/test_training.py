@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from ssn_core import training
+from ssn_core import anomalies, training
 from ssn_core.backbone import load_backbone
 from ssn_core.features import TapCache
 from ssn_core.inference import score_cached, score_files
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe, get_recipe
-from ssn_core.training import BalancedSampler, EpochReport, Example, Trainer
+from ssn_core.sampling import Example, Sampler
+from ssn_core.training import EpochReport, Trainer
 
 CPU = torch.device("cpu")
 
@@ -48,7 +49,7 @@ def examples(surfaces: Path) -> list[Example]:
 
 def test_an_epoch_holds_each_bad_image_in_four_orientations_and_as_many_good_ones() -> None:
     examples = [Example(str(i), bad=i < 3) for i in range(13)]
-    sampler = BalancedSampler(examples, flip_good=True, seed=0)
+    sampler = Sampler(examples, balanced=True, flip_good=True, seed=0)
     samples = sampler.epoch()
     assert len(samples) == len(sampler) == 24
     bad = Counter(map(tuple, samples[samples[:, 0] < 3].tolist()))
@@ -57,7 +58,7 @@ def test_an_epoch_holds_each_bad_image_in_four_orientations_and_as_many_good_one
 
 
 def test_the_least_used_good_images_come_first() -> None:
-    sampler = BalancedSampler([Example(str(i), bad=i == 0) for i in range(10)], flip_good=False, seed=0)
+    sampler = Sampler([Example(str(i), bad=i == 0) for i in range(10)], balanced=True, flip_good=False, seed=0)
     for _ in range(5):
         sampler.epoch()
         assert sampler.uses.max() - sampler.uses.min() <= 1
@@ -65,7 +66,7 @@ def test_the_least_used_good_images_come_first() -> None:
 
 
 def test_fewer_good_images_than_needed_are_repeated_evenly() -> None:
-    sampler = BalancedSampler([Example(str(i), bad=i < 4) for i in range(7)], flip_good=False, seed=0)
+    sampler = Sampler([Example(str(i), bad=i < 4) for i in range(7)], balanced=True, flip_good=False, seed=0)
     good = Counter(index for index, _ in sampler.epoch().tolist() if index >= 4)
     assert sum(good.values()) == 16
     assert max(good.values()) - min(good.values()) <= 1
@@ -74,7 +75,7 @@ def test_fewer_good_images_than_needed_are_repeated_evenly() -> None:
 def test_good_images_are_flipped_only_where_the_recipe_says_so() -> None:
     examples = [Example(str(i), bad=i < 5) for i in range(40)]
     for flip in (False, True):
-        samples = BalancedSampler(examples, flip_good=flip, seed=0).epoch()
+        samples = Sampler(examples, balanced=True, flip_good=flip, seed=0).epoch()
         assert (samples[samples[:, 0] >= 5, 1].max() > 0) == flip
 
 
@@ -211,18 +212,18 @@ def test_synthetic_anomalies_only_ever_turn_labels_bad(
 ) -> None:
     masks: list[torch.Tensor] = []
     targets: list[torch.Tensor] = []
-    draw, lose = training.anomaly_mask, training.focal_loss
+    draw, lose = anomalies.anomaly_mask, training.total_loss
 
     def watch_mask(*args: Any, **kwargs: Any) -> torch.Tensor:
         masks.append(draw(*args, **kwargs))
         return masks[-1]
 
-    def watch_loss(logits: torch.Tensor, bad: torch.Tensor, *, gamma: float) -> torch.Tensor:
-        targets.append(bad)
-        return lose(logits, bad, gamma=gamma)
+    def watch_loss(recipe: Recipe, output: Any, truth: Any) -> torch.Tensor:
+        targets.append(truth.bad)
+        return lose(recipe, output, truth)
 
-    monkeypatch.setattr(training, "anomaly_mask", watch_mask)
-    monkeypatch.setattr(training, "focal_loss", watch_loss)
+    monkeypatch.setattr(anomalies, "anomaly_mask", watch_mask)
+    monkeypatch.setattr(training, "total_loss", watch_loss)
     Trainer(recipe(epochs=2, noise_skip=0.5), examples, cache, CPU).run()
     plain = torch.cat([bad[: len(bad) // 2] for bad in targets])
     noisy = torch.cat([bad[len(bad) // 2 :] for bad in targets])
