@@ -48,8 +48,13 @@ class Entry:
     active: bool
     parent: registry.Model | None  # the model that was active when it was trained; None: the first, or deleted since
     scored: int  # images with a score of it
-    in_training: bool  # its training still runs, and activates it at the end
+    training: str | None  # status of the training, which activates it at its end; None: it is done
     kept_by: str | None  # why it cannot be deleted, as a sentence; None: it can
+
+    @property
+    def in_training(self) -> bool:
+        """Whether the training runs or waits to go on; else it was cut off, or is done."""
+        return self.training in ACTIVE
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,16 @@ def entries(db: Database, *, project_id: int) -> list[Entry]:
         counted = select(PredictionRow.model_id, n).join(ModelRow, ModelRow.id == PredictionRow.model_id)
         counted = counted.where(ModelRow.project_id == project_id).group_by(PredictionRow.model_id)
         scored = {number: int(found) for number, found in session.execute(counted)}
-        working = set(session.scalars(select(JobRow.id).where(JobRow.kind == "train", JobRow.status.in_(ACTIVE))))
+        unfinished = select(JobRow.id, JobRow.status).join(ModelRow, ModelRow.job_id == JobRow.id)
+        unfinished = unfinished.where(ModelRow.project_id == project_id, JobRow.status != "succeeded")
+        training = {row.id: row.status for row in session.execute(unfinished)}
     return [
         Entry(
             model,
             model.id == active,
             by_id.get(model.parent_id or 0),
             scored.get(model.id, 0),
-            model.job_id in working,
+            training.get(model.job_id or 0),
             kept.get(model.id),
         )
         for model in models
@@ -282,7 +289,7 @@ def _is_active(session: Session, row: ModelRow) -> str | None:
 
 
 def _is_in_training(session: Session, row: ModelRow) -> str | None:
-    running = registry.in_training(session, row)
+    running = registry.training(session, row) in ACTIVE
     return "Its training still runs, and will activate it at the end" if running else None
 
 

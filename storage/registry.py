@@ -162,20 +162,20 @@ def of_job(db: Database, *, job_id: int) -> Model | None:
         return None if row is None else _model(row)
 
 
-def in_training(session: Session, row: ModelRow) -> bool:
-    """Whether the training that made it still runs (its images are being scored) or waits to go on."""
+def training(session: Session, row: ModelRow) -> str | None:
+    """Status of the training that made it as long as that is not done: images are still to be scored."""
     job = None if row.job_id is None else session.get(JobRow, row.job_id)
-    return job is not None and job.status in ACTIVE
+    return None if job is None or job.status == "succeeded" else job.status
 
 
 def activate(db: Database, *, model_id: int, job_id: int | None = None) -> Model:
     """Make it the one model that reviews and inspects in its project.
 
     Args:
-        job_id: the training that ends with this; nobody else may activate a model whose training still runs.
+        job_id: the training that ends with this; nobody else may activate a model whose training is not done.
 
     Raises:
-        SsnError: there is no such model, it is archived, or its training still runs.
+        SsnError: there is no such model, it is archived, or its training is not done.
     """
     with db.write() as session:
         row = _row(session, model_id)
@@ -185,11 +185,14 @@ def activate(db: Database, *, model_id: int, job_id: int | None = None) -> Model
                 value=row.name,
                 action="Bring it back first, then activate it",
             )
-        if in_training(session, row) and row.job_id != job_id:
+        status = training(session, row)
+        if status is not None and row.job_id != job_id:
             raise SsnError(
-                "A model whose training still runs cannot be the active one yet",
+                "A model whose training is not done cannot be the active one yet",
                 value=row.name,
-                action="Wait until the training is done: it makes the model the active one itself",
+                action="Wait for it: it makes the model the active one itself"
+                if status in ACTIVE
+                else "Resume the training on the Train page: at its end it makes the model the active one",
             )
         _project(session, row.project_id).active_model_id = row.id
         return _model(row)

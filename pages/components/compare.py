@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.components import palette, resources, state
 from pages.components.compare_charts import Curve, roc_pair
-from pages.components.models_list import MEANING, SPLITS, interval_words, rate_words
+from pages.components.model_figures import MEANING, SPLITS, interval_words, rate_words
 from pages.components.project import VIEWS, go, model_title
 from pages.components.text import NOT_AVAILABLE, count, figure, literal, plain, prose
 from ssn_core import metrics
@@ -249,7 +249,7 @@ def figure_table(measured: Measured) -> pd.DataFrame:
         "Escape rate": [" ".join(rate_words(done.escapes, done.n_bad)) for done in outcomes],
         "Overkill rate": [" ".join(rate_words(done.overkill, done.n_good)) for done in outcomes],
     }
-    to_person = [done.to_person_good + done.to_person_bad for done in outcomes]
+    to_person = [done.to_person for done in outcomes]
     if any(to_person):
         rows["To a person"] = [
             " ".join(rate_words(n, done.n_good + done.n_bad)) for n, done in zip(to_person, outcomes, strict=True)

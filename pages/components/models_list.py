@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
@@ -10,18 +9,15 @@ import streamlit as st
 
 from pages.components import resources, state
 from pages.components.errors import show_errors
+from pages.components.model_figures import IN_WORDS, SPLITS, draw_figures
 from pages.components.report_panel import report_button
-from pages.components.text import count, figure, moment, percent, plain, prose
-from ssn_core import metrics
+from pages.components.text import count, moment, plain, prose
 from ssn_core.errors import ModelFolderError, SsnError
-from ssn_core.honest import Counted
-from ssn_core.intervals import Interval, ap_interval, auroc_interval, rate_interval
-from storage import labels, lineage, predictions, projects, registry, snapshots, thresholds
+from storage import labels, lineage, projects, registry, snapshots
 
 SHOWN_CHANGES = 200  # images of one kind of change that are listed by name
 WEIGHTS = {"imagenet": "ImageNet weights", "bundled": "bundled weights", "random": "random weights"}
 CHANGED, ARCHIVE, DELETE = "What changed", "Archive", "Delete …"
-SPLITS = {"test": "fixed test split", "out_of_fold": "out-of-fold"}
 SETTING_WORDS = {
     "held_out": "held-out images",
     "weights": "backbone weights",
@@ -29,28 +25,12 @@ SETTING_WORDS = {
     "ssn_core": "version of the method",
     "torch": "version of torch",
 }
-MEANING = {
-    "I-AUROC": "the chance that a bad part scores above a good one; 1 is always, 0.5 a coin toss. No threshold.",
-    "AP-det": "average precision: of the parts that would be rejected, the share that is really bad, averaged over all "
-    "thresholds; 1 is the best, and the rarer bad parts are, the harder it is to reach.",
-    "Escapes": "bad parts that pass, of all bad ones (false negatives).",
-    "Overkill": "good parts that are rejected, of all good ones (false positives).",
-}
-IN_WORDS = "  \n".join(f"**{name}**: {meaning}" for name, meaning in MEANING.items())
+TRAINING = {True: "In training", False: "Training cut off"}
+UNFINISHED = (
+    "It becomes the active model when its training is done. One that was cut off goes on where it was: resume it on the "
+    "Train page."
+)
 ACTIVATE_HELP = "Review and Inspect start with it at once. Nothing is lost: the way back is the same button."
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How good a model is on its held-out images, with the labels of today."""
-
-    n_good: int
-    n_bad: int
-    auroc: float | None
-    auroc_interval: Interval | None
-    ap: float | None
-    ap_interval: Interval | None
-    counted: Counted
 
 
 def draw_list(project: projects.Project) -> None:
@@ -82,13 +62,14 @@ def _card(entry: lineage.Entry, project: projects.Project, offered: list[lineage
         facts, good, buttons = st.columns([11, 9, 4], gap="medium")
         with facts, st.container(gap="xxsmall"):
             badge = " :blue-badge[:material/check_circle: Active]" if entry.active else ""
-            badge += " :orange-badge[:material/hourglass: In training]" if entry.in_training else ""
-            st.markdown(f"**{prose(model.name)}**{badge}")
+            if entry.training is not None:
+                badge += f" :orange-badge[:material/hourglass: {TRAINING[entry.in_training]}]"
+            st.markdown(f"**{prose(model.name)}**{badge}", help=None if entry.training is None else UNFINISHED)
             st.caption(" · ".join(_facts(model)))
             st.markdown(_learned_from(model))
             st.caption(_origin(entry))
         with good, st.container(gap="xxsmall"):
-            _figures_of(entry, stamp)
+            draw_figures(entry, stamp)
         with buttons, st.container(gap="xsmall"):
             _buttons(entry, project, offered)
 
@@ -167,71 +148,11 @@ def _value(change: snapshots.SettingChange, side: Literal["before", "after"]) ->
     return SPLITS.get(text, text if len(text) <= 24 else f"{text[:12]}…")
 
 
-def _figures_of(entry: lineage.Entry, stamp: int) -> None:
-    model = entry.model
-    db = resources.database()
-    found = model_figures(str(db.data_dir), model.id, thresholds.in_force(db, model_id=model.id), stamp, entry.scored)
-    if found.n_good + found.n_bad == 0:
-        st.caption("No figures: no image that it never saw has a score and a Good or Bad label.")
-        return
-    done = found.counted.outcome
-    lines = [
-        ("I-AUROC", figure(found.auroc), interval_words(found.auroc_interval)),
-        ("AP-det", figure(found.ap), interval_words(found.ap_interval)),
-        ("Escapes", *rate_words(done.escapes, done.n_bad)),
-        ("Overkill", *rate_words(done.overkill, done.n_good)),
-    ]
-    if model.threshold_low is not None:
-        n = found.n_good + found.n_bad
-        lines.append(("To a person", *rate_words(done.to_person_good + done.to_person_bad, n)))
-    st.markdown("  \n".join(f"{name} **{value}** {interval}" for name, value, interval in lines))
-    split = SPLITS.get(model.held_out, model.held_out)
-    st.caption(
-        f"On {found.n_good:,} good, {found.n_bad:,} bad held-out images ({split}).  \n"
-        f"Escapes and overkill: {prose(found.counted.note)}"
-    )
-
-
-@st.cache_data(max_entries=500, show_spinner=False)
-def model_figures(
-    data_dir: str,  # noqa: ARG001  # which installation
-    model_id: int,
-    version: thresholds.Version,
-    newest_label: int,  # noqa: ARG001
-    scored: int,  # noqa: ARG001
-) -> Figures:
-    """The figures of a model; kept until the thresholds, the project's newest label or the number of scores changes."""
-    held_out = predictions.held_out(resources.database(), model_id=model_id)
-    truth, scores = held_out.labels, held_out.scores
-    return Figures(
-        n_good=held_out.n_good,
-        n_bad=held_out.n_bad,
-        auroc=metrics.i_auroc(truth, scores),
-        auroc_interval=auroc_interval(truth, scores),
-        ap=metrics.ap(truth, scores),
-        ap_interval=ap_interval(truth, scores),
-        counted=thresholds.cuts(version, held_out).count(truth, scores),
-    )
-
-
-def interval_words(interval: Interval | None, digits: int = 3) -> str:
-    """An interval in brackets, without a unit; empty where there is none."""
-    return "" if interval is None else f"({interval.low:.{digits}f} to {interval.high:.{digits}f})"
-
-
-def rate_words(events: int, n: int) -> tuple[str, str]:
-    """A rate as "2.0 %, 1 of 50" and its interval in brackets; "n/a" where there was nothing to count."""
-    interval = rate_interval(events, n)
-    if interval is None:
-        return "n/a", "(no such image)"
-    return f"{percent(events / n)}", f"({percent(interval.low)} to {percent(interval.high)}), {events:,} of {n:,}"
-
-
 def _buttons(entry: lineage.Entry, project: projects.Project, offered: list[lineage.Entry]) -> None:
     model = entry.model
     if model.archived_at is not None:
         st.button("Bring back", key=f"model-back-{model.id}", on_click=_bring_back, args=(model.id,), width="stretch")
-    elif not entry.active and not entry.in_training:
+    elif not entry.active and entry.training is None:
         older = model.id < (project.active_model_id or 0)
         st.button(
             "Roll back to it" if older else "Activate",

@@ -171,9 +171,12 @@ def test_a_model_in_training_can_be_neither_activated_nor_archived(
     assert "**Gamma** :orange-badge[:material/hourglass: In training]" in texts(app)
     assert f"model-activate-{model.id}" not in [button.key for button in app.button]
     assert app.menu_button(key=f"model-more-{model.id}").options == [models_list.DELETE]
-    set_job(db, job_id, status="failed")
+    set_job(db, job_id, status="interrupted")
+    assert "Training cut off" in texts(app.run())
+    assert f"model-activate-{model.id}" not in [button.key for button in app.button]
+    set_job(db, job_id, status="succeeded")
     assert app.run().button(key=f"model-activate-{model.id}").label == "Activate"
-    assert "In training" not in texts(app)
+    assert "Training cut off" not in texts(app)
 
 
 def test_an_archived_model_is_folded_away_offered_nowhere_and_brought_back(

@@ -2,6 +2,7 @@ import pytest
 
 from ssn_core.errors import ModelFolderError, SettingError, SsnError
 from storage import jobs, projects, registry
+from storage.tables import JobRow
 
 
 @pytest.fixture
@@ -46,14 +47,18 @@ def test_a_model_is_activated_by_its_own_training_and_by_nobody_else_before_that
     job_id, other = (jobs.submit(db, kind="train", project_id=project_id, payload={}) for _ in range(2))
     model = register(db, project_id, job_id=job_id, activate=False)
     for job in (None, other):
-        with pytest.raises(SsnError, match="training still runs"):
+        with pytest.raises(SsnError, match="training is not done"):
             registry.activate(db, model_id=model.id, job_id=job)
     assert projects.get(db, project_id=project_id).active_model_id == first.id
     registry.activate(db, model_id=model.id, job_id=job_id)
     assert projects.get(db, project_id=project_id).active_model_id == model.id
     jobs.request_cancel(db, job_id=job_id)
     registry.activate(db, model_id=first.id)
-    registry.activate(db, model_id=model.id)  # the training has ended
+    with pytest.raises(SsnError, match="Resume the training"):
+        registry.activate(db, model_id=model.id)
+    with db.write() as session:
+        session.get_one(JobRow, job_id).status = "succeeded"
+    registry.activate(db, model_id=model.id)
 
 
 def test_models_are_listed_newest_first_and_by_project(db, project_id):

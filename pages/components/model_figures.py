@@ -1,0 +1,97 @@
+"""How good a model is on images that it never saw, in words: on its card, and what a comparison shares with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from pages.components import resources
+from pages.components.text import figure, percent, prose
+from ssn_core import metrics
+from ssn_core.honest import Counted
+from ssn_core.intervals import Interval, ap_interval, auroc_interval, rate_interval
+from storage import lineage, predictions, thresholds
+
+SPLITS = {"test": "fixed test split", "out_of_fold": "out-of-fold"}
+MEANING = {
+    "I-AUROC": "the chance that a bad part scores above a good one; 1 is always, 0.5 a coin toss. No threshold.",
+    "AP-det": "average precision: of the parts that would be rejected, the share that is really bad, averaged over all "
+    "thresholds; 1 is the best, and the rarer bad parts are, the harder it is to reach.",
+    "Escapes": "bad parts that pass, of all bad ones (false negatives).",
+    "Overkill": "good parts that are rejected, of all good ones (false positives).",
+}
+IN_WORDS = "  \n".join(f"**{name}**: {meaning}" for name, meaning in MEANING.items())
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How good a model is on its held-out images, with the labels of today."""
+
+    n_good: int
+    n_bad: int
+    auroc: float | None
+    auroc_interval: Interval | None
+    ap: float | None
+    ap_interval: Interval | None
+    counted: Counted
+
+
+def draw_figures(entry: lineage.Entry, stamp: int) -> None:
+    """A model's figures with intervals. `stamp`: the project's newest label."""
+    model = entry.model
+    db = resources.database()
+    found = model_figures(str(db.data_dir), model.id, thresholds.in_force(db, model_id=model.id), stamp, entry.scored)
+    if found.n_good + found.n_bad == 0:
+        st.caption("No figures: no image that it never saw has a score and a Good or Bad label.")
+        return
+    done = found.counted.outcome
+    lines = [
+        ("I-AUROC", figure(found.auroc), interval_words(found.auroc_interval)),
+        ("AP-det", figure(found.ap), interval_words(found.ap_interval)),
+        ("Escapes", *rate_words(done.escapes, done.n_bad)),
+        ("Overkill", *rate_words(done.overkill, done.n_good)),
+    ]
+    if model.threshold_low is not None or done.to_person:  # crosswise a pair of rates may need two where all need one
+        lines.append(("To a person", *rate_words(done.to_person, found.n_good + found.n_bad)))
+    st.markdown("  \n".join(f"{name} **{value}** {interval}" for name, value, interval in lines))
+    split = SPLITS.get(model.held_out, model.held_out)
+    st.caption(
+        f"On {found.n_good:,} good, {found.n_bad:,} bad held-out images ({split}).  \n"
+        f"Escapes and overkill: {prose(found.counted.note)}"
+    )
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def model_figures(
+    data_dir: str,  # noqa: ARG001  # which installation
+    model_id: int,
+    version: thresholds.Version,
+    newest_label: int,  # noqa: ARG001
+    scored: int,  # noqa: ARG001
+) -> Figures:
+    """The figures of a model; kept until the thresholds, the project's newest label or the number of scores changes."""
+    held_out = predictions.held_out(resources.database(), model_id=model_id)
+    truth, scores = held_out.labels, held_out.scores
+    return Figures(
+        n_good=held_out.n_good,
+        n_bad=held_out.n_bad,
+        auroc=metrics.i_auroc(truth, scores),
+        auroc_interval=auroc_interval(truth, scores),
+        ap=metrics.ap(truth, scores),
+        ap_interval=ap_interval(truth, scores),
+        counted=thresholds.cuts(version, held_out).count(truth, scores),
+    )
+
+
+def interval_words(interval: Interval | None, digits: int = 3) -> str:
+    """An interval in brackets, without a unit; empty where there is none."""
+    return "" if interval is None else f"({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+
+
+def rate_words(events: int, n: int) -> tuple[str, str]:
+    """A rate as "2.0 %, 1 of 50" and its interval in brackets; "n/a" where there was nothing to count."""
+    interval = rate_interval(events, n)
+    if interval is None:
+        return "n/a", "(no such image)"
+    return f"{percent(events / n)}", f"({percent(interval.low)} to {percent(interval.high)}), {events:,} of {n:,}"
