@@ -27,8 +27,8 @@ SETTING_WORDS = {
 }
 TRAINING = {True: "In training", False: "Training cut off"}
 UNFINISHED = (
-    "It becomes the active model when its training is done. One that was cut off goes on where it was: resume it on the "
-    "Train page."
+    "It becomes the active model when its training is done. One that was cut off goes on where it was: resume it on "
+    "the Train page."
 )
 ACTIVATE_HELP = "Review and Inspect start with it at once. Nothing is lost: the way back is the same button."
 
