@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect
 
 from ssn_core import crossfit, intervals, metrics, thresholds
+from ssn_core.rules import YOUDEN
 from storage import images, labels
 from storage import thresholds as saved_thresholds
 from storage.db import connect
@@ -97,7 +98,14 @@ def expect_consistent(page: Page) -> None:
     assert f"{100 * (counted.overkill_rate or 0):.1f} %" in shown["overkill"]
     interval = intervals.rate_interval(counted.overkill, counted.n_good)
     assert interval is not None
-    assert f"95 %: {100 * interval.low:.1f}–{100 * interval.high:.1f} %" in shown["overkill"]
+    honest = page.locator(".honest").inner_text()
+    if (
+        "Honest figure for" in honest
+    ):  # these images chose the threshold: an interval of their counts would claim too much
+        assert "honest figure below" in shown["overkill"]
+    else:
+        assert f"95 %: {100 * interval.low:.1f}–{100 * interval.high:.1f} %" in shown["overkill"]
+        assert "placed by hand, with these same scores in view" in honest
     flagged = 100 * (counted.n_bad - counted.escapes + counted.overkill) / len(LABELS)
     assert (float(shown["slider roc"]), float(shown["slider pr"])) == pytest.approx((flagged, flagged), abs=0.001)
 
@@ -305,11 +313,39 @@ def test_a_suggestion_is_taken_over_by_one_click_and_typed_targets_are_remembere
     row.get_by_role("button").click()
     assert at(page) == expected
     expect_consistent(page)
+    honest = f"Honest figure for Escape rate at most 25 %: escapes {escapes}, {counted.escapes} of 20"
+    expect(page.locator(".honest")).to_contain_text(honest)
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Escape rate at most 25 %, on out-of-fold scores")).to_be_visible(timeout=15_000)
     page.reload()
     expect(page.get_by_label("Largest escape rate, %")).to_have_value("25", timeout=30_000)
     assert at(page) == expected
+    page.get_by_label("Largest escape rate, %").fill("5")  # what is in force keeps the target it was chosen with
+    page.keyboard.press("Tab")
+    expect(row).not_to_contain_text(f"{expected:.3f}", timeout=15_000)
+    expect(page.locator(".honest")).to_contain_text(honest)
+
+
+def test_the_honest_figure_stands_below_the_tiles_until_the_threshold_is_moved_by_hand(
+    app_server: AppServer, page: Page, model_id: int
+) -> None:
+    groups = [group for (group,) in app_server.query("SELECT group_key FROM images ORDER BY id")]
+    counted = crossfit.crosswise(LABELS, SCORES, groups, YOUDEN.choose)
+    assert counted is not None
+    strip = page.locator(".honest")
+    expect(strip).to_contain_text(f"Honest figure for Youden's J: escapes {100 * counted.escapes / 20:.1f} %")
+    expect(strip).to_contain_text(f"{counted.escapes} of 20")
+    expect(strip).to_contain_text("Each part is counted at a threshold chosen without it")
+    expect_consistent(page)
+    place = box(strip)
+    slider(page, "scores").focus()
+    page.keyboard.press("ArrowRight")
+    expect(strip).to_contain_text("Slightly optimistic")
+    expect(strip).to_contain_text("fixed test split or judge a fresh batch")
+    expect_consistent(page)
+    assert box(strip) == place
+    page.get_by_role("button", name="Back", exact=True).click()
+    expect(strip).to_contain_text("Honest figure for Youden's J")
 
 
 def test_what_was_not_saved_is_still_there_after_a_look_at_another_page(page: Page, model_id: int) -> None:
