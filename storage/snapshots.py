@@ -145,7 +145,9 @@ def _read(path: Path, _stamp: int) -> Snapshot:
         raise _damaged(path) from error
     if any(not isinstance(sha256, str) or label not in LABELS for sha256, label, _ in entries):
         raise _damaged(path)
-    learned = [label for _, label, role in entries if role in LEARNED]
+    # Bad images beside a recipe that learns from good ones alone were held out as well, to measure with.
+    never = "bad" if settings.get("learns_from") == "good" else None
+    learned = [label for _, label, role in entries if role in LEARNED and label != never]
     return Snapshot(
         labels={sha256: label for sha256, label, _ in entries},
         n_good=learned.count("good"),

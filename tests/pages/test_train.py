@@ -8,7 +8,7 @@ from page_seed import HOSTILE, add_images, open_page, project_with_images, runni
 
 from pages.components import state, train_panel
 from ssn_core.errors import SettingError
-from ssn_core.recipes import MIN_BAD, MIN_GOOD
+from ssn_core.recipes import MIN_BAD, MIN_GOOD, RECIPES
 from storage import jobs, projects
 from storage.db import Database
 from tests.model_seed import add_model
@@ -72,6 +72,9 @@ def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project:
         "epochs": 7,
         "seed": 0,
         "pooling_fraction": None,
+        "adaptor": None,
+        "noise": None,
+        "beta": None,
         "image_size": [128, 64],
         "name": "Trial",
         "inspector": "",
@@ -80,12 +83,52 @@ def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project:
     assert "Training waits for its turn." in texts(app)
 
 
+def test_adaptor_and_noise_are_offered_and_beta_with_learned_noise_alone(
+    db: Database, project: projects.Project
+) -> None:
+    app = open_page("train")
+    assert not [field for field in app.number_input if field.key == state.Key.TRAIN_BETA]
+    app.selectbox(key=state.Key.TRAIN_RECIPE).set_value("supersimplenet").run()
+    assert "none" not in app.selectbox(key=state.Key.TRAIN_NOISE).options  # good images alone would teach nothing
+    app.selectbox(key=state.Key.TRAIN_NOISE).set_value("learned").run()
+    app.selectbox(key=state.Key.TRAIN_ADAPTOR).set_value("conv").run()
+    app.number_input(key=state.Key.TRAIN_BETA).set_value(0.1).run()
+    app.button(key="train-start").click().run()
+    payload = jobs.active(db, kinds=("train",))[0].payload
+    chosen = {key: payload[key] for key in ("recipe", "adaptor", "noise", "beta")}
+    assert chosen == {"recipe": "supersimplenet", "adaptor": "conv", "noise": "learned", "beta": 0.1}
+
+
+def test_recipes_that_lack_something_say_so_and_cannot_be_started(db: Database, project: projects.Project) -> None:
+    app = open_page("train")
+    titles = dict(zip(RECIPES, app.selectbox(key=state.Key.TRAIN_RECIPE).options, strict=True))
+    lacking = [name for name, title in titles.items() if title.endswith(train_panel.NOT_YET)]
+    assert lacking == ["supersimplenet-supervised", "mixed"]  # no image of the project has a mask
+    app.selectbox(key=state.Key.TRAIN_RECIPE).set_value("mixed").run()
+    assert app.button(key="train-start").disabled
+    assert "no bad image has one" in app.warning[0].value
+    app.selectbox(key=state.Key.TRAIN_RECIPE).set_value("cam").run()
+    assert not app.button(key="train-start").disabled
+    assert not app.warning
+
+
+def test_good_images_alone_are_enough_for_an_unsupervised_recipe(db: Database) -> None:
+    project_with_images(db, ["good"] * 12)
+    app = open_page("train")
+    assert app.button(key="train-start").disabled
+    app.selectbox(key=state.Key.TRAIN_RECIPE).set_value("simplenet").run()
+    assert not app.button(key="train-start").disabled
+    assert "no bad image to measure with" in texts(app)
+    assert "the figures will be n/a" in app.info[0].value
+    assert app.number_input(key=state.Key.TRAIN_POOLING).disabled is False
+
+
 def test_a_click_counts_even_when_its_run_is_cut_off_before_the_button(
     db: Database, project: projects.Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_page("train")
     with monkeypatch.context() as patched:
-        patched.setattr(train_panel, "draw_labels", lambda _counts: st.stop())
+        patched.setattr(train_panel, "draw_labels", lambda *_counts: st.stop())
         app.number_input(key="train-epochs").set_value(9)
         app.button(key="train-start").click().run()
         (job,) = jobs.active(db, kinds=("train",))

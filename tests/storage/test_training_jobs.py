@@ -16,6 +16,7 @@ from PIL import Image
 from sqlalchemy import delete
 
 from ssn_core import operating_point
+from ssn_core.errors import SsnError
 from storage import (
     archives,
     imports,
@@ -24,7 +25,10 @@ from storage import (
     map_evidence,
     maps,
     predictions,
+    projects,
     registry,
+    small_defects,
+    snapshots,
     thresholds,
     training_jobs,
 )
@@ -343,3 +347,69 @@ def test_maps_are_shown_as_the_colour_scale_was_set(filled: Database, project: i
         peaks.append(float(shown.max()))
     dark = np.mean(np.asarray(peaks) <= model.scale_low + 1e-3)
     assert dark >= 0.9  # 95 of 100 good parts show no colour, and 15 of them are counted here
+
+
+def fitting(name: str, **more: object) -> dict[str, object]:
+    return payload(recipe=name, name=name, epochs=1, **more)
+
+
+@pytest.mark.parametrize("name", ["supersimplenet-supervised", "mixed"])
+def test_masks_that_were_imported_are_learned_from(filled: Database, project: int, name: str) -> None:
+    known = training_jobs.labelled_images(filled, project_id=project)
+    assert all(image.mask is not None and image.mask.is_file() for image in known if image.bad)
+    assert projects.counts(filled, project_id=project).bad_with_mask == 9
+    job = do(filled, "train", project, fitting(name))
+    assert job.status == "succeeded", job.error
+    (model,) = registry.list_models(filled, project_id=project)
+    image = image_store.get_many(filled, image_ids=image_store.ids(filled, project_id=project))[0]
+    assert maps.load(filled, model_id=model.id, sha256=image.sha256) is not None
+    # What rests on the shares of cells says why it cannot be told, instead of a wrong number.
+    assert map_evidence.pooling_fraction(model) is None
+    for ask in (
+        lambda: map_evidence.explain(filled, model=model, image=image),
+        lambda: small_defects.alarms(filled, model=model, limit=5),
+    ):
+        with pytest.raises(SsnError, match="no mean of map cells"):
+            ask()
+
+
+def test_a_training_that_needs_masks_fails_with_what_is_missing(db: Database, project: int, surfaces: Path) -> None:
+    bare = surfaces.parent / "bare-surfaces"
+    bare.mkdir(exist_ok=True)
+    lines = (surfaces / "labels.csv").read_text().splitlines()
+    for line in lines[1:]:
+        name = line.split(",")[0]
+        (bare / name).write_bytes((surfaces / name).read_bytes())
+    (bare / "labels.csv").write_text("\n".join(",".join(line.split(",")[:2]) for line in lines) + "\n")
+    bring_in(db, project, bare)
+    job = do(db, "train", project, fitting("mixed"))
+    assert job.status == "failed"
+    assert "no bad image has one" in str(job.error)
+
+
+def test_good_images_alone_give_a_model_without_figures(db: Database, project: int, surfaces: Path) -> None:
+    bring_in(db, project, surfaces)
+    bad = image_store.ids(db, project_id=project, labels=("bad",))
+    events = [labels.LabelEvent("t", n, image, "cleared", "Ana", "board") for n, image in enumerate(bad, start=1)]
+    labels.record(db, project_id=project, events=events)
+    job = do(db, "train", project, fitting("simplenet", noise="learned", beta=0.1, adaptor="conv"))
+    assert job.status == "succeeded", job.error
+    (model,) = registry.list_models(db, project_id=project)
+    assert model.summary["image"]["ap_det"] is None
+    assert model.summary["n_held_out_bad"] == 0
+    held_out = [one for one in predictions.scored(db, model_id=model.id, limit=100) if one.role == "out_of_fold"]
+    assert len(held_out) == 18
+    assert model.threshold > max(one.score for one in held_out)
+    assert "above every good part" in thresholds.history(db, model_id=model.id)[0].how
+    assert model.summary["settings"]["noise"] == "learned"
+    # The score is the map's highest cell: its evidence works as a CAM's does.
+    taken_apart = map_evidence.explain(db, model=model, image=held_out[0].image)
+    assert taken_apart.evidence.k == 1
+    assert taken_apart.evidence.score == pytest.approx(held_out[0].score, abs=1e-3)
+
+
+def test_bad_images_that_were_only_measured_are_not_called_learned_from(filled: Database, project: int) -> None:
+    job = do(filled, "train", project, fitting("simplenet"))
+    assert job.status == "succeeded", job.error
+    (model,) = registry.list_models(filled, project_id=project)
+    assert snapshots.learned_from(filled, model) == (15, 0)
