@@ -42,10 +42,15 @@ class Outcome:
         return self.overkill / self.n_good if self.n_good else None
 
     @property
+    def to_person(self) -> int:
+        """Parts that a person looks at."""
+        return self.to_person_good + self.to_person_bad
+
+    @property
     def to_person_rate(self) -> float | None:
         """The share of all parts that a person looks at, at the mix of good and bad of these images."""
         n = self.n_good + self.n_bad
-        return (self.to_person_good + self.to_person_bad) / n if n else None
+        return self.to_person / n if n else None
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ def _versions(versions: list[thresholds.Version]) -> None:
 
 
 def _version(version: thresholds.Version, *, in_force: bool) -> None:
-    number, values, how, who, when, act = st.columns([3, 4, 10, 4, 4, 4], vertical_alignment="center")
+    number, values, how, who, when, act = st.columns([4, 4, 10, 4, 5, 4], vertical_alignment="center")
     number.markdown(f":gray[Version {version.number}]")
     values.markdown(f"**{prose(_values(version.threshold, version.threshold_low))}**")
     how.markdown(prose(version.how))

@@ -49,8 +49,8 @@ def _figure_rows(measured: Measured, facts: Facts) -> list[list[Content]]:
         ["Escape rate: bad parts that pass (miss rate, FNR)", *escapes, "Wilson"],
         ["Overkill rate: good parts that are rejected (FPR)", *overkill, "Wilson"],
     ]
-    if facts.threshold_low is not None:
-        to_person = rate(done.to_person_good + done.to_person_bad, done.n_good + done.n_bad, nothing=measured.lacking)
+    if facts.threshold_low is not None or measured.has_to_person:
+        to_person = rate(done.to_person, measured.n, nothing=measured.lacking)
         rows.append(["Share of all parts that goes to a person", *to_person, "Wilson"])
     rows += [
         _area("I-AUROC: chance that a bad part scores above a good one", measured, measured.auroc,
@@ -71,7 +71,7 @@ def _area(name: str, measured: Measured, value: float | None, interval: Interval
 
 def _confusion(facts: Facts, measured: Measured) -> Html:
     done = measured.outcome
-    two = facts.threshold_low is not None
+    two = facts.threshold_low is not None or measured.has_to_person
     caught = done.n_bad - done.escapes - done.to_person_bad
     passed = done.n_good - done.overkill - done.to_person_good
 

@@ -77,9 +77,8 @@ def _tiles(facts: Facts, measured: Measured) -> list[Html]:
         _rate_tile("Escape rate", "bad parts that pass", done.escapes, done.n_bad, NO_BAD),
         _rate_tile("Overkill rate", "good parts rejected", done.overkill, done.n_good, NO_GOOD),
     ]
-    if facts.threshold_low is not None:
-        to_person, n = done.to_person_good + done.to_person_bad, done.n_good + done.n_bad
-        tiles.append(_rate_tile("To a person", "share of all parts", to_person, n, measured.lacking))
+    if facts.threshold_low is not None or measured.has_to_person:
+        tiles.append(_rate_tile("To a person", "share of all parts", done.to_person, measured.n, measured.lacking))
     for name, words, value, interval in (
         ("I-AUROC", "bad above good", measured.auroc, measured.auroc_interval),
         ("AP-det", "average precision", measured.ap, measured.ap_interval),

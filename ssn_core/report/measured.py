@@ -37,6 +37,11 @@ class Measured:
         return self.n_good + self.n_bad
 
     @property
+    def has_to_person(self) -> bool:
+        """Whether any part goes to a person: crosswise, a rule for two rates may need two thresholds on some blocks."""
+        return self.outcome.to_person > 0
+
+    @property
     def both(self) -> bool:
         """Whether there is a good and a bad image, which curves and areas need."""
         return self.auroc is not None

@@ -99,9 +99,8 @@ def expect_consistent(page: Page) -> None:
     interval = intervals.rate_interval(counted.overkill, counted.n_good)
     assert interval is not None
     honest = page.locator(".honest").inner_text()
-    if (
-        "Honest figure for" in honest
-    ):  # these images chose the threshold: an interval of their counts would claim too much
+    # These images chose the threshold of a rule: an interval of their counts would claim too much.
+    if "Honest figure for" in honest:
         assert "honest figure below" in shown["overkill"]
     else:
         assert f"95 %: {100 * interval.low:.1f}–{100 * interval.high:.1f} %" in shown["overkill"]

@@ -24,7 +24,7 @@ from ssn_core import crossfit
 from ssn_core.errors import SsnError
 from ssn_core.intervals import rate_interval
 from ssn_core.report.document import without_dates
-from ssn_core.rules import BY_HAND, YOUDEN
+from ssn_core.rules import BY_HAND, YOUDEN, Rule, chosen_on
 from storage import (
     files,
     jobs,
@@ -351,6 +351,25 @@ def test_thresholds_set_by_hand_are_counted_as_they_are_and_the_report_says_that
     assert words.count("Slightly optimistic: the threshold was placed by hand, with these same scores in view.") == 4
     assert "use a fixed test split or judge a fresh batch of parts" in words
     assert "chosen without it" not in words
+
+
+def test_work_for_people_that_a_rule_needs_on_some_blocks_is_told_beside_its_one_threshold(plant: Plant) -> None:
+    """On all parts one threshold keeps both rates; without some of them it takes two."""
+    scores = [0.2, -0.5, -0.4, -2.4, 1.8, 1.1, -0.3, 0.8, 2.3, 1.4, 3.0, 1.7, 1.7, 1.2]
+    rows = [(image, score, "out_of_fold") for image, score in zip(plant.images, scores, strict=False)]
+    predictions.store(plant.db, model_id=plant.model.id, rows=rows)
+    found = predictions.held_out(plant.db, model_id=plant.model.id)
+    rule = Rule("pair", (20.0, 20.0))
+    high, low = rule.choose(found.labels, found.scores)
+    counted = crossfit.crosswise(found.labels, found.scores, found.groups, rule.choose)
+    assert counted is not None
+    assert low is None
+    assert counted.to_person > 0
+    how = chosen_on(rule, "out_of_fold")
+    thresholds.save(plant.db, model_id=plant.model.id, threshold=high, how=how, inspector="Ada")
+    words = plant.words()
+    assert "passed as good to a person rejected as bad" in words
+    assert f"Share of all parts that goes to a person {100 * counted.to_person / 14:.1f} %" in words
 
 
 def test_good_parts_that_stay_dark_are_told_as_counted_at_the_training(plant: Plant) -> None:
