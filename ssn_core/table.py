@@ -107,7 +107,11 @@ def make_table(
         return found
 
     data = _data_digest(images)
-    rows = [row for row in _read(out) if row.data == data]
+    rows = _read(out)
+    if any(row.data != data for row in rows):
+        raise SsnError(
+            "The table was made from other images, labels or masks", value=str(out), action="Choose another --out"
+        )
     for number, recipe in enumerate(recipes, start=1):
         title = f"Row {number} of {len(recipes)}: {recipe.name}, {recipe.backbone}"
         try:

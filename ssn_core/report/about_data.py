@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ssn_core.report.facts import Facts, Portion
 from ssn_core.report.html import Content, Html, join, pairs, paragraphs, table, tag
@@ -25,6 +26,13 @@ _WEIGHTS = {
     "bundled": "bundled weights, pretrained on generated textures alone (less accurate than ImageNet's)",
     "random": "random weights, which nothing was learned with before (for tests)",
 }
+_LEARNS = {
+    "labels": "The model learns from verdicts on whole images (weak supervision); it never sees a mask.",
+    "good": "The model learns from good images alone, against noise that it adds to their features; bad images only "
+    "measure it, and it never sees a mask.",
+    "masks": "The model learns from good images and from bad ones whose defects are marked by masks.",
+    "mixed": "The model learns from verdicts on whole images, and from masks where bad images have one.",
+}
 # What the settings are called in words; the others are shown by their names.
 _SETTINGS = {
     "image_size": "Image size, height × width in pixels",
@@ -33,6 +41,24 @@ _SETTINGS = {
     "min_steps": "Optimiser steps at least",
     "batch_size": "Images in one step",
     "pooling_fraction": "Share of the map's cells, most suspicious first, whose mean is the score",
+    "learns_from": "Learns from (labels of whole images; good images alone; masks; mixed: labels and masks)",
+    "head": "Head (cam: weighted channels; ssn: segmentation and classification; map: segmentation alone)",
+    "adaptor": "Adaptor, the first trained layer",
+    "losses": "Losses that are added up",
+    "noise": "Kind of feature noise",
+    "noise_shape": "Where the feature noise may lie",
+    "noise_on": "What gets feature noise (copy: a second copy of each batch; both: each batch and its copy)",
+    "beta": "Largest value of the learned noise",
+    "generator_lr": "Learning rate of the learned noise",
+    "generator_every": "Batches from one step of the learned noise to the next",
+    "generator_penalty": "Penalty on the size of the learned noise",
+    "plain_class_features": "The classification head sees features before the adaptor",
+    "map_width": "Channels inside the segmentation head",
+    "align_corners": "Features are enlarged with corners aligned",
+    "l1_margin": "Margin of the truncated L1 loss",
+    "dilation": "Pixels by which masks grow to each side before training",
+    "distance_weight": "Weight of a marked defect's innermost pixel (0: all pixels weigh 1)",
+    "distance_power": "How fast that weight falls to the defect's edge",
     "padding": "Border of each convolution",
     "standardise": "Features start with mean 0 and variance 1",
     "feature_scale": "Map cells per feature cell and axis",
@@ -44,7 +70,7 @@ _SETTINGS = {
     "adaptor_lr": "Learning rate of the adaptor",
     "head_lr": "Learning rate of the head",
     "head_weight_decay": "Weight decay of the head",
-    "clip_norm": "Largest norm of a gradient",
+    "clip_norm": "Largest norm of a gradient (0: not limited)",
     "flip_good": "Good images are mirrored too",
     "map_sigma": "Blur of the maps that people see, pixels",
 }
@@ -68,7 +94,7 @@ def data(facts: Facts) -> Html:
         ("Labelled bad", number(found.bad)),
         ("Unsure", number(found.unsure)),
         ("Not labelled", number(found.unlabelled)),
-        ("Images with a defect mask (never used to train)", number(found.with_mask)),
+        (f"Images with a defect mask ({_use_of_masks(facts)})", number(found.with_mask)),
     ]
     if found.by_inspector:
         inspectors = table(
@@ -153,23 +179,36 @@ def _counts(rows: Iterable[Iterable[Content]], nothing: str) -> Html:
     return table(_HEAD, found, class_="counts") if found else tag("p", nothing, class_="none")
 
 
+def _use_of_masks(facts: Facts) -> str:
+    learns = facts.settings.get("learns_from") in ("masks", "mixed")
+    return "this model learned from those of bad images" if learns else "never used to train"
+
+
 def _portions(portions: Iterable[Portion], words: dict[str, str]) -> Iterable[list[Content]]:
     for one in portions:
         counts = (one.good, one.bad, one.other, one.groups, one.good + one.bad + one.other)
         yield [words.get(one.name, one.name), *map(number, counts)]
 
 
-def method(facts: Facts) -> Html:
-    """How a score comes about, and every setting."""
-    settings = facts.settings
+def _score(settings: Mapping[str, Any]) -> str:
     fraction = settings.get("pooling_fraction")
-    score = (
+    if settings.get("head") == "ssn":
+        return "computed by a second head from the features and the whole map, so no place's share in it is known."
+    cells = (
         "the mean of the whole map"
         if fraction == 1
+        else "the map's highest cell"
+        if fraction == 0
         else f"the mean of its most suspicious {100 * fraction:g}\N{NO-BREAK SPACE}% of cells"
         if isinstance(fraction, int | float)
         else "the mean of its most suspicious cells"
     )
+    return f"{cells}, plus a constant, so the map is the evidence itself and not an explanation made up afterwards."
+
+
+def method(facts: Facts) -> Html:
+    """How a score comes about, and every setting."""
+    settings = facts.settings
     trained = facts.trained
     hashed = None if isinstance(trained, str) else trained.weights_sha256
     size = settings.get("image_size")
@@ -190,11 +229,10 @@ def method(facts: Facts) -> Html:
     return join(
         tag(
             "p",
-            "The model learns from verdicts on whole images (weak supervision); it never sees a mask. A frozen "
-            "network, the backbone, turns each image into features. A small trained head on top of it gives every "
-            "place of the image a value, the map: the higher, the more it speaks for a defect. The score (a logit) is "
-            f"{score}, plus a constant, so the map is the evidence itself and not an explanation made up afterwards. "
-            "A score at or above the threshold means bad.",
+            f"{_LEARNS.get(settings.get('learns_from', ''), _LEARNS['labels'])} A frozen network, the backbone, turns "
+            "each image into features. A small trained head on top of it gives every place of the image a value, the map: the higher, "
+            f"the more it speaks for a defect. The score (a logit) is {_score(settings)} A score at or above the "
+            "threshold means bad.",
         ),
         pairs(rows),
         tag("h3", "All other settings"),

@@ -75,5 +75,5 @@ def plain_value(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, list | tuple):
-        return " × ".join(plain_value(part) for part in value)
+        return (", " if any(isinstance(part, str) for part in value) else " × ").join(map(plain_value, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
