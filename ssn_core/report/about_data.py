@@ -230,9 +230,9 @@ def method(facts: Facts) -> Html:
         tag(
             "p",
             f"{_LEARNS.get(settings.get('learns_from', ''), _LEARNS['labels'])} A frozen network, the backbone, turns "
-            "each image into features. A small trained head on top of it gives every place of the image a value, the map: the higher, "
-            f"the more it speaks for a defect. The score (a logit) is {_score(settings)} A score at or above the "
-            "threshold means bad.",
+            "each image into features. A small trained head on top of it gives every place of the image a value, the "
+            "map: the higher, the more it speaks for a defect. The score (a logit) is "
+            f"{_score(settings)} A score at or above the threshold means bad.",
         ),
         pairs(rows),
         tag("h3", "All other settings"),
