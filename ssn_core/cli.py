@@ -242,6 +242,9 @@ def _crossval(options: argparse.Namespace) -> None:
         f"{title} {'n/a' if pooled[name] is None else format(pooled[name], '.4f')}" for name, title in _TITLES.items()
     )
     messages.print(f"{figures}; {pooled['n_good']} good, {pooled['n_bad']} bad; {report['seconds']} s")
+    at = pooled["at_threshold"]
+    if at is not None:
+        messages.print(f"{at['rule']}: {_rates(at)}. {note(at['basis'], 'out_of_fold')}")
 
 
 _TITLES = {"i_auroc": "I-AUROC", "ap_det": "AP-det", "p_auroc": "P-AUROC", "ap_loc": "AP-loc", "aupro": "AUPRO"}
@@ -295,11 +298,14 @@ def _at_suggested(figures: dict[str, Any]) -> dict[str, str]:
     at = figures.get("at_threshold")
     if at is None:
         return {"At suggested": "n/a: the model is from before this was counted"}
-    rates = [
-        f"{name} n/a" if not at[n] else f"{name} {at[name]} of {at[n]} ({at[name] / at[n]:.1%})"
-        for name, n in (("escapes", "n_bad"), ("overkill", "n_good"))
-    ]
-    return {"At suggested": ", ".join(rates), "Counted": note(at["basis"], figures["held_out"])}
+    return {"At suggested": _rates(at), "Counted": note(at["basis"], figures["held_out"])}
+
+
+def _rates(at: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {at[name]} of {at[n]} ({at[name] / at[n]:.1%})" if at[n] else f"{name} n/a: no {word} image"
+        for name, n, word in (("escapes", "n_bad", "bad"), ("overkill", "n_good", "good"))
+    )
 
 
 def _dark(check: dict[str, Any] | None) -> str:

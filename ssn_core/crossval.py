@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,13 @@ import torch
 from ssn_core import metrics
 from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_folds
 from ssn_core.errors import LayoutError, SettingError, SsnError, TooFewLabelsError
-from ssn_core.evaluation import measure
+from ssn_core.evaluation import count_at_threshold, measure
 from ssn_core.features import TapCache
 from ssn_core.inference import Scored, device_title, score_cached
 from ssn_core.pipeline import N_FOLDS, fill_taps, fit
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
+from ssn_core.rules import by_training, rule_of
 
 
 def assign_folds(images: Sequence[LabelledImage], *, from_data: bool, need_bad: bool = True) -> dict[str, str]:
@@ -133,6 +134,7 @@ def cross_validate(
     return {
         "pooled": {
             **dataclasses.asdict(pooled),
+            "at_threshold": _at_suggested(images, everything, pooled.n_bad),
             "seconds": seconds,
             "device": device_title(device),
             "settings": recipe.settings(),
@@ -152,6 +154,18 @@ def cross_validate(
             for image in images
         ],
     }
+
+
+def _at_suggested(images: Sequence[LabelledImage], scored: Mapping[str, Scored], n_bad: int) -> dict[str, Any] | None:
+    """Escapes and overkill by the rule that a training suggests, each image at a threshold chosen without it."""
+    how = by_training(n_bad)
+    rule = rule_of(how)
+    labels = np.array([bool(image.bad) for image in images], dtype=np.int8)
+    scores = np.array([scored[image.key].score for image in images], dtype=np.float64)
+    if rule is None or n_bad == len(images):
+        return None
+    threshold, _ = rule.choose(labels, scores)
+    return count_at_threshold(images, scored, held_out="out_of_fold", threshold=threshold, how=how)
 
 
 def _choose_q(

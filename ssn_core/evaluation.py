@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ssn_core import metrics
+import numpy as np
+
+from ssn_core import honest, metrics
 from ssn_core.dataset import LabelledImage
 from ssn_core.inference import Scored
 from ssn_core.rendering import to_display_size
@@ -23,6 +26,28 @@ class Figures:
     n_good: int
     n_bad: int
     n_masks: int
+
+
+def count_at_threshold(
+    images: Sequence[LabelledImage], scored: Mapping[str, Scored], *, held_out: str, threshold: float, how: str
+) -> dict[str, Any]:
+    """What a threshold does to labelled images that the model was not trained on; out-of-fold, its rule, crosswise.
+
+    Args:
+        images: labelled images; each must be in `scored`.
+        scored: key -> score and CAM.
+        held_out: test | out_of_fold.
+        threshold: logit.
+        how: it was found, in words (:mod:`ssn_core.rules`).
+
+    Returns:
+        the counts, what they rest on and the rule (:meth:`ssn_core.honest.Counted.as_data`).
+    """
+    labels = np.array([bool(image.bad) for image in images], dtype=np.int8)
+    scores = np.array([scored[image.key].score for image in images], dtype=np.float64)
+    groups = [image.group for image in images]
+    cuts = honest.cuts(labels, scores, groups, held_out=held_out, threshold=threshold, threshold_low=None, how=how)
+    return cuts.count(labels, scores).as_data()
 
 
 def measure(

@@ -14,16 +14,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from ssn_core import honest
 from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
 from ssn_core.checkpoint import Model
 from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_folds, examples
-from ssn_core.evaluation import Figures, measure
+from ssn_core.evaluation import Figures, count_at_threshold, measure
 from ssn_core.features import TapCache
 from ssn_core.inference import Scored, device_title, score_cached
 from ssn_core.model import CamNet
@@ -172,7 +169,13 @@ def train_model(
     reporter.progress("Measuring", 0, 0)
     calibration = _calibrate(recipe, images, predictions, source)
     figures = _measure_role(recipe, images, predictions, held_out)
-    at_threshold = _count_at_threshold(images, predictions, held_out, calibration)
+    at_threshold = count_at_threshold(
+        _with_role(images, predictions, held_out),
+        {key: prediction.scored for key, prediction in predictions.items()},
+        held_out=held_out,
+        threshold=calibration.threshold,
+        how=by_training(calibration.n_bad),
+    )
     model = Model(
         recipe=recipe,
         net=net,
@@ -241,25 +244,6 @@ def _calibrate(
         return found
     good = [image for image in _with_role(images, predictions, "test") if not image.bad]
     return dataclasses.replace(found, scale_check=check_scale(peaks(good), low=found.scale_low))
-
-
-def _count_at_threshold(
-    images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str, calibration: Calibration
-) -> dict[str, Any]:
-    """What the suggested threshold does to the held-out images; out-of-fold, its rule, counted crosswise."""
-    used = _with_role(images, predictions, role)
-    labels = np.array([bool(image.bad) for image in used], dtype=np.int8)
-    scores = np.array([predictions[image.key].scored.score for image in used], dtype=np.float64)
-    cuts = honest.cuts(
-        labels,
-        scores,
-        [image.group for image in used],
-        held_out=role,
-        threshold=calibration.threshold,
-        threshold_low=None,
-        how=by_training(calibration.n_bad),
-    )
-    return cuts.count(labels, scores).as_data()
 
 
 def _measure_role(

@@ -161,6 +161,34 @@ def test_without_saved_thresholds_the_trainings_is_in_force(model: Model, tmp_pa
     assert loaded.operating_point == read_operating_point(tmp_path / "m") == OperatingPoint(0.25)
 
 
+def test_a_model_of_before_rates_were_counted_crosswise_loads(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m")
+    card = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert "at_threshold" not in card["figures"]
+    del card["calibration"]["scale_check"]
+    edit(tmp_path / "m", calibration=card["calibration"])
+    loaded, _ = load_model(tmp_path / "m")
+    assert loaded.calibration == model.calibration
+    assert loaded.calibration.scale_check is None
+
+
+@pytest.mark.parametrize(
+    ("section", "entry"),
+    [
+        ("figures", {"at_threshold": {"basis": "crosswise", "n_good": 5, "n_bad": "3", "escapes": 0, "overkill": 0}}),
+        ("figures", {"at_threshold": [1]}),
+        ("calibration", {"scale_check": {"dark": 0.5, "n_good": 5, "checked": "test"}}),
+        ("calibration", {"scale_check": {"dark": 9, "n_good": 5, "checked": "test"}}),
+    ],
+)
+def test_counts_that_are_none_are_refused(model: Model, tmp_path: Path, section: str, entry: dict[str, Any]) -> None:
+    save_model(model, tmp_path / "m")
+    card = json.loads((tmp_path / "m" / "model.json").read_text())
+    edit(tmp_path / "m", **{section: {**card[section], **entry}})
+    with pytest.raises(ModelFolderError):
+        load_model(tmp_path / "m")
+
+
 def test_saved_thresholds_are_in_force_and_go_along_with_the_model(model: Model, tmp_path: Path) -> None:
     save_model(model, tmp_path / "m")
     point = OperatingPoint(1.5, 0.5, "By hand", "Ada", version=3)

@@ -63,6 +63,23 @@ def test_info_says_what_the_model_is(model: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     for words in ("cam", "resnet18", "random weights", "18 good, 9 bad", "64 x 64", "AUPRO", "out_of_fold"):
         assert words in said
+    assert "of 9 (" in said
+    assert "Each part is counted at a threshold chosen without it." in said
+    assert "of 18 good images stay dark (each at a scale set without it)" in said
+
+
+def test_info_of_a_model_of_before_rates_were_counted_says_that_they_were_not(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(model, folder)
+    card = json.loads((folder / "model.json").read_text())
+    del card["figures"]["at_threshold"], card["calibration"]["scale_check"]
+    (folder / "model.json").write_text(json.dumps(card))
+    assert main(["info", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "n/a: the model is from before this was counted" in said
+    assert "n/a: whether good images stay dark was not checked" in said
 
 
 @pytest.fixture

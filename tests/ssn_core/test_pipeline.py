@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssn_core import pipeline
+from ssn_core import crossfit, pipeline
 from ssn_core.backbone import load_backbone
-from ssn_core.calibration import calibrate
+from ssn_core.calibration import calibrate, check_scale_crosswise, map_peaks
 from ssn_core.crossval import assign_folds, cross_validate
 from ssn_core.dataset import Groups, LabelledImage, assign_parts, check_labels, deal_folds, from_sources
 from ssn_core.errors import LayoutError, SettingError, SsnError, TooFewLabelsError
@@ -22,6 +22,7 @@ from ssn_core.features import TapCache
 from ssn_core.pipeline import fixed_parts_suffice, train_model
 from ssn_core.recipes import Recipe, get_recipe
 from ssn_core.reporting import Silent
+from ssn_core.rules import YOUDEN
 from ssn_core.sources import scan
 from ssn_core.splits import group_part, part_for
 
@@ -185,6 +186,19 @@ def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps
     assert trained.model.calibration.n_bad == 9
     assert trained.model.figures["n_masks"] == 9
     assert 0 <= trained.model.figures["aupro"] <= 1
+    # Escapes and overkill travel with the model, each image counted at a threshold chosen without it; so does the check
+    # of the colour scale.
+    scored = {key: prediction.scored for key, prediction in trained.predictions.items()}
+    labels = np.array([bool(i.bad) for i in labelled], dtype=np.int8)
+    scores = np.array([scored[i.key].score for i in labelled])
+    counted = crossfit.crosswise(labels, scores, [i.group for i in labelled], YOUDEN.choose)
+    assert counted is not None
+    at_threshold = trained.model.figures["at_threshold"]
+    assert at_threshold == {"rule": "Youden's J", "basis": "crosswise", **dataclasses.asdict(counted)}
+    peaks = map_peaks((scored[i.key].cam for i in labelled), (64, 64), sigma=trained.model.recipe.map_sigma)
+    assert trained.model.calibration.scale_check == check_scale_crosswise(
+        labels == 1, np.array(peaks), [i.group for i in labelled]
+    )
     # Each map is of the network that made the score: what the map leaves of it is that network's bias, one a fold.
     folds, q = deal_folds(labelled, pipeline.N_FOLDS), trained.model.recipe.pooling_fraction
     biases: dict[int, list[float]] = {}
@@ -232,6 +246,11 @@ def test_with_enough_labels_the_fixed_parts_are_used(
     assert trained.model.calibration.source == "calibration"
     assert trained.model.calibration.n_bad == 3
     assert trained.model.figures["n_bad"] == 3
+    at_threshold = trained.model.figures["at_threshold"]
+    assert (at_threshold["basis"], at_threshold["n_bad"]) == ("separate", 3)
+    check = trained.model.calibration.scale_check
+    assert check is not None
+    assert (check.checked, check.n_good) == ("test", sum(i.part == "test" and not i.bad for i in images))
     assert {i.key: trained.predictions[i.key].role for i in images} == {i.key: i.part for i in images}
 
 
@@ -261,6 +280,8 @@ def test_cross_validation_scores_every_image_once(labelled: list[LabelledImage],
         for name in ("i_auroc", "ap_det", "p_auroc", "ap_loc", "aupro"):
             assert 0 <= part[name] <= 1
     assert report["pooled"]["n_bad"] == 9
+    assert report["pooled"]["at_threshold"]["basis"] == "crosswise"
+    assert report["pooled"]["at_threshold"]["n_bad"] == 9
     for fold in report["folds"]:
         assert [trial["pooling_fraction"] for trial in fold["pooling_fraction_trials"]] == [0.02, 1.0]
         assert fold["pooling_fraction"] in (0.02, 1.0)
