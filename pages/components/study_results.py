@@ -181,9 +181,9 @@ def _share(share: Share | None, stands: str | None, unit: str, missing: str = ""
         mark, words, colour = STANDINGS[stands]
         sign = f'<span class="stands" style="color:{colour}">{mark} {words}</span>'
     interval = share.interval
-    spread = "" if interval is None else f" · {100 * interval.low:.0f}–{100 * interval.high:.0f}\u00a0%"
+    spread = "" if interval is None else f" · {100 * interval.low:.1f}–{100 * interval.high:.1f}\u00a0%"
     counted = f"{share.count:,} of {share.of:,} {unit}"
-    return f'<div class="value">{percent(share.rate)}{sign}</div><small>{counted}{spread}</small>'
+    return f'<div class="value">{percent(share.rate)} {sign}</div><small>{counted}{spread}</small>'
 
 
 def _kappa(kappa: Kappa | None) -> str:
