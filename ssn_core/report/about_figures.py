@@ -178,14 +178,13 @@ def _where_chosen(facts: Facts, measured: Measured) -> Html | None:
         return tag("p", counted.note)
     then = counted.as_they_are
     return join(
-        tag("p", f"A rule chose them on the out-of-fold scores: {counted.rule.title}. The rates are counted on the "
-            "same parts, but crosswise: the parts are dealt into up to five blocks, and each block is counted at the "
+        tag("p", f"Chosen by a rule on the out-of-fold scores: {counted.rule.title}. The rates are counted on the same "
+            "parts, but crosswise: the parts are dealt into up to five blocks, and each block is counted at the "
             "threshold that the same rule chooses on all others. So no part has a say in the threshold that it is "
             "counted at, and the rates say how the rule does."),
-        tag("p", "At the thresholds in force themselves, which these parts chose, it would be "
-            f"{number(then.escapes)} of {count(then.n_bad, 'bad part')} passed and {number(then.overkill)} of "
-            f"{count(then.n_good, 'good part')} rejected: no figure rests on that. The curves, the histogram and the "
-            "maps below show the parts at these thresholds."),
+        tag("p", f"At what is in force itself, {number(then.escapes)} of {count(then.n_bad, 'bad part')} pass and "
+            f"{number(then.overkill)} of {count(then.n_good, 'good part')} are rejected. These parts chose it, so no "
+            "figure rests on that; the curves, the histogram and the maps below show it."),
     )  # fmt: skip
 
 

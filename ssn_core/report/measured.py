@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssn_core import metrics
-from ssn_core.intervals import Interval, ap_interval, auroc_interval, usual_resamples
+from ssn_core.intervals import Interval, ap_interval, auroc_interval
 from ssn_core.report.facts import Facts
 from ssn_core.thresholds import Outcome
 
@@ -19,7 +19,6 @@ class Measured:
     auroc_interval: Interval | None
     ap: float | None
     ap_interval: Interval | None
-    resamples: int
 
     @property
     def n_good(self) -> int:
@@ -64,5 +63,4 @@ def measure(facts: Facts) -> Measured:
         auroc_interval=auroc_interval(facts.labels, facts.scores),
         ap=metrics.ap(facts.labels, facts.scores),
         ap_interval=ap_interval(facts.labels, facts.scores),
-        resamples=usual_resamples(len(facts.scores)),
     )

@@ -339,8 +339,8 @@ def test_a_rule_that_chose_on_the_same_scores_is_counted_crosswise_and_the_repor
     assert f"{100 * counted.escapes / 6:.1f} % ({counted.escapes} of 6)" in words
     assert f"{counted.overkill} overkill {100 * counted.overkill / 8:.1f} %" in words
     assert "Escapes and overkill: Each part is counted at a threshold chosen without it." in words
-    assert "A rule chose them on the out-of-fold scores: Youden's J." in words
-    assert "it would be 1 of 6 bad parts passed and 1 of 8 good parts rejected: no figure rests on that" in words
+    assert "Chosen by a rule on the out-of-fold scores: Youden's J." in words
+    assert "At what is in force itself, 1 of 6 bad parts pass and 1 of 8 good parts are rejected." in words
     assert "The rates are those of the rule, not of one number." in words
     assert "optimistic" not in words
 
