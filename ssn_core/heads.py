@@ -131,9 +131,10 @@ class SsnHead(nn.Module):
         seen = cells.detach() if self.isolated else cells
         both = torch.cat((features if classified is None else classified, seen.to(features.dtype)), dim=1)
         hidden = F.relu(self.norm(self.conv(pad_edges(both, 2, self.padding))))
-        summary = [summarised(x) for x in (hidden, seen) for summarised in (_highest, _mean)]
-        score: Tensor = self.score(torch.cat(summary, dim=1).to(hidden.dtype))[:, 0]
-        return Output(score=score.float(), cam=cells[:, 0].float())
+        summary = torch.cat([summarised(x) for x in (hidden, seen) for summarised in (_highest, _mean)], dim=1)
+        # Not self.score(summary): in half precision a logit would have two digits.
+        score = (summary * self.score.weight).sum(1) + self.score.bias
+        return Output(score=score, cam=cells[:, 0].float())
 
 
 def _highest(x: Tensor) -> Tensor:

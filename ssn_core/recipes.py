@@ -37,13 +37,13 @@ BACKBONE_TITLES: dict[str, str] = {
     "wide_resnet50_2": "WideResNet50-2 – larger and slower",
 }
 ADAPTOR_TITLES: dict[str, str] = {
-    "linear": "linear – 1×1, the smallest",
-    "conv": "convolution – 3×3 (Scenario B): sees neighbours, slower",
+    "linear": "1×1 linear – the smallest",
+    "conv": "3×3 convolution (Scenario B) – slower",
 }
 NOISE_TITLES: dict[str, str] = {
     "none": "none",
     "gaussian": "Gaussian",
-    "learned": "learned – a second network looks for the hardest noise",
+    "learned": "learned by a second network",
 }
 
 # Fewer than these leave nothing to measure with: of three bad images, each in turn is held out while two train.
@@ -89,7 +89,7 @@ _ALL = (
         name="gap-cam",
         title="GAP+CAM – image labels only, as published",
         description="The SuperSimpleNet-Evolved study's method: the mean of the whole map is the score. "
-        "Slower, and small defects are diluted by their area.",
+        "Small defects are diluted by their area.",
         pooling_fraction=1.0,
         **_AS_PUBLISHED,
     ),
@@ -97,7 +97,7 @@ _ALL = (
         name="supersimplenet",
         title="SuperSimpleNet – good images only",
         description="Learns what good looks like, against synthetic anomalies; bad images are used to measure only. "
-        "Needs no bad image. Slow.",
+        "Needs no bad image.",
         learns_from="good",
         clip_norm=0.0,
         **_SUPERSIMPLENET,
@@ -106,7 +106,7 @@ _ALL = (
         name="simplenet",
         title="SimpleNet – good images only",
         description="The older method for good images alone: noise everywhere, the score is the map's highest cell. "
-        "Needs no bad image. Slow.",
+        "Needs no bad image.",
         learns_from="good",
         **{
             **_AS_PUBLISHED,
@@ -122,14 +122,14 @@ _ALL = (
     Recipe(
         name="supersimplenet-supervised",
         title="SuperSimpleNet – masks of all bad images",
-        description="Learns from drawn defects: every bad image needs a mask. The most exact maps. Slow.",
+        description="Learns from drawn defects: every bad image needs a mask. The most exact maps.",
         learns_from="masks",
         **_WITH_MASKS,
     ),
     Recipe(
         name="mixed",
         title="SuperSimpleNet – masks of some bad images",
-        description="Learns from Good and Bad on whole images, and from drawn defects where there are any. Slow.",
+        description="Learns from Good and Bad on whole images, and from drawn defects where there are any.",
         learns_from="mixed",
         **_WITH_MASKS,
     ),

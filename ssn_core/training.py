@@ -28,6 +28,7 @@ from ssn_core.model import CamNet, Features
 from ssn_core.noise import gaussian
 from ssn_core.recipe_settings import Recipe
 from ssn_core.sampling import FLIPS, Example, Sampler, planned_epochs
+from ssn_core.tap_store import TapStore
 
 _STATISTICS_IMAGES = 64  # enough: each brings hundreds of cells
 _LEAST_STD = 1e-3
@@ -43,6 +44,11 @@ class EpochReport:
     epochs: int
     loss: float  # mean loss of the epoch's batches
     seconds: float  # since training began
+
+
+def _half_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where it is fast, on a GPU; weights, scores and losses stay float32 everywhere."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
 class Trainer:
@@ -68,7 +74,8 @@ class Trainer:
             raise ValueError("Training needs good and bad examples; callers check the numbers first")
         if not recipe.reads_marks and any(example.marks for example in examples):
             raise ValueError(f"{recipe.name} takes no masks")
-        self.recipe, self.examples, self.taps, self.device = recipe, examples, taps, device
+        self.recipe, self.examples, self.device = recipe, examples, device
+        self.taps = TapStore(taps, [example.key for example in examples], device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.net = CamNet(recipe).to(memory_format=torch.channels_last).to(device)
@@ -130,10 +137,12 @@ class Trainer:
 
     def _step(self, samples: NDArray[np.int64]) -> Tensor:
         truth = self._truth(samples)
-        features = self.net.features(*self._oriented(samples))
-        if self.recipe.adds_noise:
-            features, truth = self._with_anomalies(features, truth)
-        loss = total_loss(self.recipe, self.net.judge(features), truth)
+        with _half_precision(self.device):
+            features = self.net.features(*self._oriented(samples))
+            if self.recipe.adds_noise:
+                features, truth = self._with_anomalies(features, truth)
+            output = self.net.judge(features)
+        loss = total_loss(self.recipe, output, truth)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm > 0:
@@ -199,7 +208,7 @@ class Trainer:
         chosen = rng.permutation(len(self.examples))[:_STATISTICS_IMAGES]
         means, squares = [], []
         for index in chosen:
-            taps = self.taps.read([self.examples[index].key])
+            taps = self.taps.read([int(index)])
             features = self.net.combine(*(tap.to(self.device) for tap in taps))
             means.append(features.mean((0, 2, 3)))
             squares.append(features.square().mean((0, 2, 3)))
@@ -210,11 +219,12 @@ class Trainer:
 
     def _oriented(self, samples: NDArray[np.int64]) -> list[Tensor]:
         """Taps of some samples, each flipped as its orientation says."""
-        taps = self.taps.read([self.examples[i].key for i in samples[:, 0]])
-        for tap in taps:
-            for row, orientation in enumerate(samples[:, 1]):
-                if orientation:
-                    tap[row] = tap[row].flip(FLIPS[orientation])
+        taps = self.taps.read(samples[:, 0].tolist())
+        for orientation, axes in enumerate(FLIPS):
+            rows = np.flatnonzero(samples[:, 1] == orientation)
+            if axes and len(rows):
+                for tap in taps:
+                    tap[rows] = tap[rows].flip(axes)
         return [tap.to(self.device, memory_format=torch.channels_last, non_blocking=True) for tap in taps]
 
     def _identity(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ssn_core.recipes import (
     chosen,
     lacking,
 )
+from ssn_core.sampling import planned_samples
 from storage import jobs, projects, registry
 
 NOT_YET = " · not yet: something is missing"  # after the title of a recipe that cannot be trained
@@ -114,6 +115,12 @@ def draw_form(project: projects.Project, counts: projects.Counts) -> Recipe:
     )
     recipe = RECIPES[recipe_name]
     st.caption(recipe.description)
+    if recipe.epochs:
+        samples = planned_samples(recipe, n_good=counts.good, n_bad=counts.bad)
+        st.caption(
+            f"As published: {recipe.epochs} epochs, {samples:,} images in all. Without a GPU that takes many hours; "
+            "set fewer epochs under Advanced."
+        )
     backbone = st.selectbox(
         "Backbone",
         BACKBONES,
@@ -128,7 +135,7 @@ def draw_form(project: projects.Project, counts: projects.Counts) -> Recipe:
 
 
 def _draw_advanced(project: projects.Project, recipe: Recipe) -> None:
-    with st.expander(f"Advanced: name, image size {project.image_height} × {project.image_width}, epochs …"):
+    with st.expander(f"Advanced: name, image size {project.image_height} × {project.image_width}, epochs, noise"):
         st.text_input(
             "Name of the model", placeholder="automatic: recipe and time", max_chars=200, key=state.Key.TRAIN_NAME
         )
@@ -161,7 +168,7 @@ def _draw_advanced(project: projects.Project, recipe: Recipe) -> None:
             if recipe.pooling_fraction is not None
             else "This recipe's score is no mean of map cells.",
         )
-        right.selectbox(
+        st.selectbox(
             "Adaptor",
             list(ADAPTOR_TITLES),
             index=None,
@@ -170,7 +177,7 @@ def _draw_advanced(project: projects.Project, recipe: Recipe) -> None:
             key=state.Key.TRAIN_ADAPTOR,
             help="The first trained layer, between the frozen backbone and the rest.",
         )
-        noise = left.selectbox(
+        noise = st.selectbox(
             "Synthetic anomalies",
             [name for name in NOISE_TITLES if name != "none" or recipe.learns_from != "good"],
             index=None,
@@ -181,7 +188,7 @@ def _draw_advanced(project: projects.Project, recipe: Recipe) -> None:
             "model inspects at the same speed whatever is chosen.",
         )
         if (noise or recipe.noise_kind) == "learned":
-            right.number_input(
+            st.number_input(
                 "Strength of the learned noise (beta)",
                 min_value=0.0015,
                 max_value=10.0,

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssn_core import marks, training
+from ssn_core import marks, tap_store, training
 from ssn_core.anomalies import Cells, Truth, draw_places, marked_bad, with_noise
 from ssn_core.backbone import load_backbone
 from ssn_core.calibration import Calibration
@@ -323,3 +323,38 @@ def test_choices_by_name_are_the_recipes_own_where_nothing_is_chosen() -> None:
         chosen("simplenet", {"noise": "none"})
     with pytest.raises(SettingError, match="pooling_fraction"):
         chosen("mixed", {"pooling_fraction": 0.1})
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_taps_held_on_the_device_teach_the_same(
+    name: str, labelled: list[LabelledImage], caches: dict[str, TapCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small(name, epochs=1)
+    first, _ = train(recipe, labelled, caches)
+    monkeypatch.setattr(tap_store, "_room", lambda _device: 10**9)
+    trainer = Trainer(recipe, examples(labelled, recipe), caches[recipe.padding], CPU)
+    assert trainer.taps.holds_all
+    for found, wanted in zip(trainer.run().state_dict().values(), first.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_taps_that_do_not_fit_are_read_batch_by_batch(
+    labelled: list[LabelledImage], caches: dict[str, TapCache]
+) -> None:
+    keys = [image.key for image in labelled]
+    needed = 2 * len(keys) * (128 * 8 * 8 + 256 * 4 * 4)
+    for room, held in ((needed, True), (needed - 1, False), (0, False)):
+        assert tap_store.TapStore(caches["zeros"], keys, CPU, room=room).holds_all is held
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_half_precision_trains_as_well(
+    name: str, labelled: list[LabelledImage], caches: dict[str, TapCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, tried on a CPU: the losses stay finite and near those of float32."""
+    recipe = small(name, epochs=3, **get_recipe(name).noise_settings("learned"))
+    _, wanted = train(recipe, labelled, caches)
+    monkeypatch.setattr(training, "_half_precision", lambda _device: torch.autocast("cpu", dtype=torch.bfloat16))
+    net, losses = train(recipe, labelled, caches)
+    assert all(value.dtype in (torch.float32, torch.int64) for value in net.state_dict().values())
+    np.testing.assert_allclose(losses, wanted, rtol=0.25, atol=0.02)

@@ -1,0 +1,55 @@
+"""The taps of one training: read from the cache batch by batch, or held on the device for as long as it lasts.
+
+A GPU waits for the disk otherwise. The values are the same either way: the cache keeps float16 too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssn_core.features import TapCache
+
+_SHARE = 0.5  # of the device's free memory; the rest is for the batches
+_CHUNK = 64  # images read at a time
+
+
+class TapStore:
+    """Taps by place in a list of images.
+
+    Args:
+        taps: the cache; all images must be in it.
+        keys: of the images.
+        device: where batches are wanted.
+        room: bytes that may be held on the device; None: half of a GPU's free memory, nothing on a CPU, whose memory
+            the operating system's page cache uses better.
+    """
+
+    def __init__(self, taps: TapCache, keys: Sequence[str], device: torch.device, *, room: int | None = None) -> None:
+        self._taps, self._keys, self._device = taps, list(keys), device
+        self._held: list[Tensor] | None = None
+        room = _room(device) if room is None else room
+        if room and sum(tap.numel() for tap in taps.read(self._keys[:1])) * 2 * len(self._keys) <= room:
+            chunks = [self._read(range(start, min(start + _CHUNK, len(keys)))) for start in range(0, len(keys), _CHUNK)]
+            self._held = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether the taps are on the device."""
+        return self._held is not None
+
+    def _read(self, places: range) -> list[Tensor]:
+        return [tap.half().to(self._device) for tap in self._taps.read([self._keys[place] for place in places])]
+
+    def read(self, places: Sequence[int]) -> list[Tensor]:
+        """Taps of some images, (B, C_i, h_i, w_i) float32; the caller may change them."""
+        if self._held is None:
+            return list(self._taps.read([self._keys[place] for place in places]))
+        chosen = torch.tensor(places, device=self._device)
+        return [tap.index_select(0, chosen).float() for tap in self._held]
+
+
+def _room(device: torch.device) -> int:
+    return int(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
