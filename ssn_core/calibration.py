@@ -2,7 +2,8 @@
 
 Both come from images the model was not trained on: the calibration part, or out-of-fold scores when labels are few. The
 colour scale is for pictures. The one figure about it, how many good parts stay dark, is counted on images that had no
-say in the scale they are counted at (:class:`ScaleCheck`).
+say in the scale they are counted at (:class:`ScaleCheck`). What people say of the maps of bad images rests on it too,
+but where a map starts to show colour is set by good images alone.
 """
 
 from __future__ import annotations

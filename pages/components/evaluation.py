@@ -26,7 +26,7 @@ SHOWN_VERSIONS = 5
 CLAIMED_RATES = (0.05, 0.01, 0.001)
 ORIGINS = {
     "test": "The scores come from a fixed test split: images whose group was set aside for ever, never used to train, "
-    "to choose the threshold or the colour scale.",
+    "nor by a rule to choose its threshold, nor to set the colour scale.",
     "out_of_fold": "The scores are out-of-fold: the labelled images were divided by group, and each was scored by a "
     "model trained without its fold. A rule has no other scores to choose its threshold on, so it is counted "
     "crosswise: the parts are dealt into up to five blocks, and each block is counted at the threshold that the rule "
