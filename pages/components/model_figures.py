@@ -58,7 +58,7 @@ def draw_figures(entry: lineage.Entry, stamp: int) -> None:
     split = SPLITS.get(model.held_out, model.held_out)
     st.caption(
         f"On {found.n_good:,} good, {found.n_bad:,} bad held-out images ({split}).  \n"
-        f"Escapes and overkill: {prose(found.counted.note)}"
+        f"Escapes and overkill. {prose(found.counted.note)}"
     )
 
 

@@ -150,7 +150,7 @@ def _next_step(study: studies.Study, mine: studies.Progress | None) -> str:
 
 def _advice(mine: studies.Progress | None) -> str:
     if mine is not None and mine.finished:
-        return "Others can still begin: each under an own name, in the sidebar."
+        return "Others can still begin: each under their own name, in the sidebar."
     if mine is not None and _between(mine):
         return "Pause before the next trial, best until another day: the second look should not remember the first."
     return (

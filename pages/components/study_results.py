@@ -54,9 +54,9 @@ def _raters(found: Results) -> str:
     limits = found.study.limits
     header = (
         "Rater",
-        f"Effectiveness<small>right in every trial, at least {_limit(limits.effectiveness)}</small>",
-        f"Miss rate<small>bad called good (escape), at most {_limit(limits.miss_rate)}</small>",
-        f"False-alarm rate<small>good called bad (overkill), at most {_limit(limits.false_alarm_rate)}</small>",
+        f"Effectiveness<small>right in every trial<br>at least {_limit(limits.effectiveness)}</small>",
+        f"Miss rate<small>bad called good (escape)<br>at most {_limit(limits.miss_rate)}</small>",
+        f"False-alarm rate<small>good called bad (overkill)<br>at most {_limit(limits.false_alarm_rate)}</small>",
         "Agrees with oneself<small>same verdict in every trial</small>",
         "Kappa<small>with the reference</small>",
     )
@@ -232,7 +232,7 @@ def _method(found: Results) -> str:
 _CSS = f"""
 .ssn-agreement {{ width: 100%; border-collapse: collapse; font-size: 15px; font-variant-numeric: tabular-nums;
   color: {palette.INK}; }}
-.ssn-agreement th {{ text-align: left; font-weight: 600; vertical-align: bottom; padding: 6px 14px 6px 0;
+.ssn-agreement th {{ text-align: left; font-weight: 600; vertical-align: top; padding: 6px 14px 6px 0;
   border: 0; border-bottom: 2px solid {palette.LINE}; }}
 .ssn-agreement td {{ padding: 8px 14px 8px 0; vertical-align: top; border: 0; border-bottom: 1px solid {palette.LINE};
   max-width: 16em; overflow-wrap: anywhere; }}
@@ -243,6 +243,6 @@ _CSS = f"""
 .ssn-agreement.parts td {{ vertical-align: middle; padding: 5px 14px 5px 0; }}
 .ssn-agreement.parts img {{ display: block; width: 84px; height: 60px; object-fit: contain;
   background: {palette.SURFACE}; border-radius: 4px; }}
-.ssn-agreement.parts span {{ font-weight: 600; padding: 2px 5px; border-radius: 4px; }}
+.ssn-agreement.parts span {{ font-weight: 600; padding: 2px 5px; margin-right: 2px; border-radius: 4px; }}
 .ssn-agreement.parts .wrong {{ outline: 1.5px solid currentcolor; }}
 """
