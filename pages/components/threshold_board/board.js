@@ -431,8 +431,9 @@ class Board {
     const words = (name, events, n) => `${name} ${percent(n ? events / n : null)}, ${whole(events)} of ${whole(n)} (95 %: ${range(wilson(events, n, data.z))})`;
     const shown = counts && [words("escapes", counts.escapes, counts.nBad), words("overkill", counts.overkill, counts.nGood)];
     if (counts && (two || counts.personGood + counts.personBad)) shown.push(words("to a person", counts.personGood + counts.personBad, counts.nGood + counts.nBad));
-    say(p.honestRates, shown ? `Honest figure for ${rule}: ${shown.join(" · ")}` : "");
-    say(p.honestNote, shown ? `${note} The tiles and charts show these parts at the one threshold that they chose, which flatters.` : note);
+    say(p.honestRates, shown ? `Honest figure: ${shown.join(" · ")}` : "");
+    say(p.honestNote, shown ? `${rule}. ${note} The tiles and charts flatter.` : note);
+    p.honest.title = shown ? "These parts chose the one threshold that the tiles and charts show them at." : "";
     p.honest.classList.toggle("flatters", flatters);
   }
 
