@@ -130,6 +130,7 @@ def _predict(options: argparse.Namespace) -> None:
     import numpy as np
 
     from ssn_core.checkpoint import load_model
+    from ssn_core.engine_choice import engine_for, user_cache
     from ssn_core.imaging import decode
     from ssn_core.inference import best_device, score_files
     from ssn_core.rendering import overlay, png_bytes, to_display_size
@@ -137,25 +138,21 @@ def _predict(options: argparse.Namespace) -> None:
     items = _items_to_score(options.images)
     model, backbone = load_model(options.model)
     calibration, point = model.calibration, _asked_for(options, model.operating_point)
-    device = best_device()
+    size, device = model.recipe.image_size, best_device()
+    engine = engine_for(backbone, model.net, image_size=size, device=device, cache=user_cache())
     errors: dict[str, str] = {}
     rows: dict[str, tuple[float, str]] = {}
     paths = {item.name: item.path for item in items}
     with bars() as reporter:
         scored = score_files(
-            backbone,
-            model.net.to(device),
-            list(paths.items()),
-            image_size=model.recipe.image_size,
-            device=device,
-            on_error=lambda name, error: errors.update({name: str(error)}),
+            engine, list(paths.items()), on_error=lambda name, error: errors.update({name: str(error)})
         )
         for done, result in enumerate(scored, start=1):
             rows[result.key] = (result.score, point.verdict(result.score))
             if options.overlays is not None:
                 photo = np.asarray(decode(paths[result.key]).rgb)
                 # As the colour scale was set: blurred at the size of the network's input.
-                shown = to_display_size(result.cam, model.recipe.image_size, sigma=model.recipe.map_sigma)
+                shown = to_display_size(result.cam, size, sigma=model.recipe.map_sigma)
                 picture = overlay(photo, shown, low=calibration.scale_low, high=calibration.scale_high)
                 write(options.overlays / f"{result.key}.png", png_bytes(picture))
             reporter.progress("Scoring", done + len(errors), len(items))

@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssn_core.backbone import Backbone
+from ssn_core.engine import Engine
 from ssn_core.errors import ImageError
-from ssn_core.features import TapCache, extract, load_batches
+from ssn_core.features import TapCache, load_batches
+from ssn_core.folded import Place, fold, why_not
+from ssn_core.graphs import moved_ahead
+from ssn_core.heads import Output
 from ssn_core.model import CamNet
 
 _CACHED_BATCH = 16  # images; a batch of maps and features stays below 300 MB at 704x256
@@ -41,42 +44,38 @@ def device_title(device: torch.device) -> str:
 
 @torch.inference_mode()
 def score_cached(net: CamNet, taps: TapCache, keys: Sequence[str], *, device: torch.device) -> Iterator[Scored]:
-    """Scores and maps of images whose taps are cached, in the order of `keys`."""
+    """Scores and maps of images whose taps are cached, in the order of `keys`; float32 throughout."""
     net.eval()
+    forward: Callable[[Sequence[torch.Tensor]], Output] | None = None
     for start in range(0, len(keys), _CACHED_BATCH):
         chunk = keys[start : start + _CACHED_BATCH]
-        tap2, tap3 = taps.read(chunk)
-        yield from _scored(net, chunk, tap2.to(device), tap3.to(device))
+        read = [tap.to(device) for tap in taps.read(chunk)]
+        if forward is None:
+            shapes = tuple((tap.shape[1], tap.shape[2], tap.shape[3]) for tap in read)
+            plain = why_not(net) is not None
+            forward = (lambda found: net(*found)) if plain else fold(net, Place(shapes, torch.float32, device))
+        yield from _scored(chunk, forward(read))
 
 
 def score_files(
-    backbone: Backbone,
-    net: CamNet,
+    engine: Engine,
     images: Sequence[tuple[str, Path]],
     *,
-    image_size: tuple[int, int],
-    device: torch.device,
     on_error: Callable[[str, ImageError], None] | None = None,
 ) -> Iterator[Scored]:
     """Scores and maps of image files, decoded in threads ahead of the network; memory does not grow with their number.
 
     Args:
+        engine: of the model (:func:`ssn_core.engine_choice.engine_for`).
         images: (key, file) pairs.
-        image_size: (H, W) the network was trained with.
         on_error: called with (key, error) for a file that cannot be read, which is then left out; without it the error
             is raised.
     """
-    net.eval()
-    backbone.to(device)
-    for batch in load_batches(images, image_size, on_error=on_error):
-        with torch.inference_mode():
-            tap2, tap3 = extract(backbone, batch.pixels, device)
-            scored = _scored(net, batch.keys, tap2, tap3)
-        yield from scored  # outside: the mode would hold in the caller between two results
+    for batch in moved_ahead(load_batches(images, engine.image_size, on_error=on_error), engine.device):
+        yield from _scored(batch.keys, engine(batch.pixels))
 
 
-def _scored(net: CamNet, keys: Sequence[str], tap2: torch.Tensor, tap3: torch.Tensor) -> list[Scored]:
-    output = net(tap2, tap3)
+def _scored(keys: Sequence[str], output: Output) -> list[Scored]:
     scores = output.score.float().cpu().tolist()
     cams = output.cam.float().cpu().numpy()
     return [Scored(key, score, cam) for key, score, cam in zip(keys, scores, cams, strict=True)]

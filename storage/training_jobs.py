@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from ssn_core.backbone import load_backbone
-from ssn_core.checkpoint import load_model, save_model
+from ssn_core.checkpoint import Model, load_model, save_model
 from ssn_core.dataset import LabelledImage
+from ssn_core.engine import Engine
+from ssn_core.engine_choice import engine_for
 from ssn_core.errors import ImageError, SettingError
 from ssn_core.features import TapCache
 from ssn_core.imaging import decode
@@ -192,25 +194,31 @@ def score_missing(context: JobContext, row: registry.Model) -> int:
     if not todo:
         return 0
     context.progress("Scoring images", 0, len(todo))
-    model, backbone = load_model(thresholds.folder_in_force(context.db, row), weights_dir=get_settings().weights_dir)
-    device = best_device()
+    engine, model = _engine(context, row)
 
     def on_error(key: str, error: ImageError) -> None:
         context.log.warning("Image %s cannot be read: %s", key, error)
 
-    scored = score_files(
-        backbone,
-        model.net.to(device),
-        [(image.sha256, _path(context.db, image)) for image in todo],
-        image_size=model.recipe.image_size,
-        device=device,
-        on_error=on_error,
-    )
+    scored = score_files(engine, [(image.sha256, _path(context.db, image)) for image in todo], on_error=on_error)
     counted = _counted(context, "Scoring images", scored, len(todo))
     roles = {entry["sha256"]: entry["role"] for entry in model.data}
     roles.update((sha256, "train") for sha256, role in roles.items() if role in snapshots.LEARNED)
     results = ((s, roles.get(s.key, UNSEEN)) for s in counted)
     return _store(context, row, results, {image.sha256: image.id for image in todo})
+
+
+def _engine(context: JobContext, row: registry.Model) -> tuple[Engine, Model]:
+    """What scores images with a model, and the model."""
+    model, backbone = load_model(thresholds.folder_in_force(context.db, row), weights_dir=get_settings().weights_dir)
+    engine = engine_for(
+        backbone,
+        model.net,
+        image_size=model.recipe.image_size,
+        device=best_device(),
+        cache=context.db.data_dir / "cache" / "engines",
+    )
+    context.log.info("Scores are computed %s", engine.note)
+    return engine, model
 
 
 def inspect(context: JobContext) -> dict[str, Any]:
@@ -223,7 +231,7 @@ def inspect(context: JobContext) -> dict[str, Any]:
     if (context.db.data_dir / "staging").resolve() not in staging.parents:
         raise SettingError("The uploaded files are not where uploads are kept", value=str(staging))
     context.progress("Loading the model", 0, 0, device=device_title(best_device()))
-    model, backbone = load_model(thresholds.folder_in_force(context.db, row), weights_dir=get_settings().weights_dir)
+    engine, _ = _engine(context, row)
     found = scan(staging, layout="flat")
     left_out = [*archives.rejected_in(staging), *found.ignored]
     rows: list[dict[str, Any]] = [_result(name, error=reason) for name, reason in left_out]
@@ -239,14 +247,7 @@ def inspect(context: JobContext) -> dict[str, Any]:
             names.setdefault(key, []).append(item.name)
             write_atomically(folder / f"{key}.png", png_bytes(np.asarray(picture.rgb)), durable=False)
         context.progress("Reading images", done, len(found.items))
-    device = best_device()
-    scored = score_files(
-        backbone,
-        model.net.to(device),
-        [(key, folder / f"{key}.png") for key in names],
-        image_size=model.recipe.image_size,
-        device=device,
-    )
+    scored = score_files(engine, [(key, folder / f"{key}.png") for key in names])
     for result in _counted(context, "Scoring images", scored, len(names)):
         _save_array(folder / f"{result.key}.npy", result.cam)
         verdict = row.verdict(result.score)

@@ -13,6 +13,8 @@ import torch
 
 from ssn_core import anomalies, training
 from ssn_core.backbone import load_backbone
+from ssn_core.engine import Engine
+from ssn_core.engine_choice import engine_for
 from ssn_core.features import TapCache
 from ssn_core.inference import score_cached, score_files
 from ssn_core.model import CamNet
@@ -243,10 +245,14 @@ def test_epochs_are_automatic_when_none_are_asked_for(cache: TapCache, examples:
     assert trainer.epochs == 6  # 9 bad x 4 orientations x 2 = 72 samples = 9 steps an epoch
 
 
+def engine_of(cache: TapCache, net: CamNet) -> Engine:
+    return engine_for(cache.backbone, net, image_size=(64, 64), device=CPU, cache=None)
+
+
 def test_files_and_cached_taps_give_the_same_scores(cache: TapCache, surfaces: Path) -> None:
     net = CamNet(recipe()).eval()
     paths = images_of(surfaces)[:5]
-    direct = list(score_files(cache.backbone, net, [(key_of(p), p) for p in paths], image_size=(64, 64), device=CPU))
+    direct = list(score_files(engine_of(cache, net), [(key_of(p), p) for p in paths]))
     cached = list(score_cached(net, cache, [key_of(p) for p in paths], device=CPU))
     assert [s.key for s in direct] == [s.key for s in cached]
     assert [s.key for s in direct] == [key_of(p) for p in paths]
@@ -256,7 +262,7 @@ def test_files_and_cached_taps_give_the_same_scores(cache: TapCache, surfaces: P
 def test_scoring_leaves_the_callers_gradients_on(cache: TapCache, surfaces: Path) -> None:
     net = CamNet(recipe()).eval()
     image = images_of(surfaces)[0]
-    for _ in score_files(cache.backbone, net, [(key_of(image), image)], image_size=(64, 64), device=CPU):
+    for _ in score_files(engine_of(cache, net), [(key_of(image), image)]):
         assert not torch.is_inference_mode_enabled()
     for _ in score_cached(net, cache, [key_of(image)], device=CPU):
         assert not torch.is_inference_mode_enabled()
@@ -268,11 +274,8 @@ def test_one_unreadable_file_does_not_stop_the_others(cache: TapCache, surfaces:
     errors: dict[str, str] = {}
     paths = [images_of(surfaces)[0], broken, images_of(surfaces)[1]]
     scored = score_files(
-        cache.backbone,
-        CamNet(recipe()).eval(),
+        engine_of(cache, CamNet(recipe()).eval()),
         [(p.name, p) for p in paths],
-        image_size=(64, 64),
-        device=CPU,
         on_error=lambda name, error: errors.update({name: str(error)}),
     )
     assert [s.key for s in scored] == ["00.png", "01.png"]

@@ -1,0 +1,128 @@
+"""The one way from pixels to scores: the fastest computation that gives the plain network's scores on this machine.
+
+Every caller that scores image files goes through :func:`engine_for`: Review, Inspect and the command line. Which
+computation it is, is measured once for each model and machine (:mod:`ssn_core.engine_choice`), so the same image has
+the same score everywhere, whatever else is in its batch.
+
+Training's taps (:mod:`ssn_core.features`) do not come from here: they stay in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssn_core.backbone import Backbone, tap_sizes
+from ssn_core.folded import Place, fold, why_not
+from ssn_core.fused_backbone import FusedBackbone
+from ssn_core.graphs import Replayed
+from ssn_core.heads import Output
+from ssn_core.model import CamNet
+
+Forward = Callable[[Tensor], Output]  # pixels (B, 3, H, W) uint8 on the device -> score and map
+_STAGES = 4
+# Pixels of a pass, a thread: two cores are quickest with two images of 256 x 256 at a time (activations stay in the
+# processor's cache), by 7 % against one and 15 % against eight.
+_PIXELS_PER_THREAD = 1 << 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to compute the scores.
+
+    Args:
+        fast: rewritten backbone and, where the algebra holds, folded head; False is the plain network.
+        dtype: "float32", "bfloat16" or "float16", of what is not kept exact.
+        exact_stages: of the backbone's four stages so many, from the first on, compute in float32 all the same.
+    """
+
+    fast: bool = True
+    dtype: str = "float32"
+    exact_stages: int = 0
+
+    @property
+    def title(self) -> str:
+        """In words, for people and reports."""
+        if not self.fast:
+            return "plain, float32"
+        if self.dtype == "float32" or not self.exact_stages:
+            return f"folded, {self.dtype}"
+        exact = ("stem", "stem and layer1", "stem to layer2", "backbone")[self.exact_stages - 1]
+        return f"folded, {self.dtype} ({exact} in float32)"
+
+
+PLAIN = Plan(fast=False)
+EXACT = Plan()
+
+
+def plans_in_few_bits(device: torch.device) -> list[Plan]:
+    """What this device can compute in 16 bits, the most promising first."""
+    if device.type == "cuda":
+        return [Plan(dtype="float16"), Plan(dtype="float16", exact_stages=_STAGES)]
+    if device.type == "cpu" and _cpu_has_bfloat16():
+        return [Plan(dtype="bfloat16", exact_stages=stages) for stages in (0, 3, _STAGES)]
+    return []
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; where it does not, it would be slower than float32."""
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def build(plan: Plan, backbone: Backbone, net: CamNet, *, image_size: tuple[int, int], device: torch.device) -> Forward:
+    """The computation that a plan names, with the weights the networks have now.
+
+    Args:
+        backbone, net: both in eval mode; moved to `device` where the plan uses them as they are.
+        image_size: (H, W), pixels.
+    """
+    if not plan.fast:
+        plain_backbone, plain_net = backbone.to(device), net.to(device).eval()
+        return lambda pixels: plain_net(*plain_backbone(pixels))
+    dtype: torch.dtype = getattr(torch, plan.dtype)
+    fused = FusedBackbone(backbone, image_size=image_size, dtype=dtype, device=device, exact_stages=plan.exact_stages)
+    if why_not(net) is None:
+        shapes = tuple((c, h, w) for c, (h, w) in zip(backbone.tap_channels, tap_sizes(image_size), strict=True))
+        folded = fold(net, Place(shapes, dtype, device))
+        forward: Forward = lambda pixels: folded(fused(pixels))  # noqa: E731 - one of two, both short
+    else:
+        whole = net.to(device).eval()
+        forward = lambda pixels: whole(*(tap.float() for tap in fused(pixels)))  # noqa: E731
+    return Replayed(forward) if device.type == "cuda" else forward
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Scores and maps from pixels.
+
+    Attributes:
+        plan: how they are computed.
+        note: why so, for people: the measured gain and error.
+        image_size: (H, W), pixels, that it was made for.
+    """
+
+    plan: Plan
+    note: str
+    image_size: tuple[int, int]
+    device: torch.device
+    _forward: Forward
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor) -> Output:
+        """Score (B,) and map (B, h, w), float32, on the device.
+
+        Args:
+            pixels: (B, 3, H, W) uint8, RGB, of the engine's size, on the CPU or the device.
+        """
+        moved = pixels.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        if self.device.type != "cpu":
+            return self._forward(moved)
+        room = torch.get_num_threads() * _PIXELS_PER_THREAD
+        size = max(1, room // math.prod(self.image_size))
+        found = [self._forward(moved[start : start + size]) for start in range(0, len(moved), size)]
+        return found[0] if len(found) == 1 else Output(*(torch.cat(parts) for parts in zip(*found, strict=True)))
