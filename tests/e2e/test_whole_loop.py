@@ -14,6 +14,7 @@ import torchvision
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.e2e.two_models import wait_until_idle
 from tests.surfaces import surface
 
 if TYPE_CHECKING:
@@ -184,12 +185,6 @@ def test_from_images_to_verdicts(server: AppServer, page: Page, screenshots: Pat
     assert len(table) == 4
     assert {line.split(",")[0] for line in table[1:]} == {"new0.png", "new1.png", "new2.png"}
     shot("9-inspect")
-
-
-def wait_until_idle(page: Page) -> None:
-    """Wait until the page script has run: nobody clicks within milliseconds of the last key."""
-    page.wait_for_timeout(300)
-    expect(page.locator("[data-testid=stApp]")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 ALPHA = """canvas => {
