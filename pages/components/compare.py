@@ -125,8 +125,9 @@ def how(compared: Comparison) -> str:
     """Methods and limits, in words."""
     lines = [
         "An image counts when it was held out for both models; its label is the one it has today.",
-        "Difference of I-AUROC: DeLong's paired test. Difference of AP: bootstrap within good and within bad, the same "
-        "draws for both models. Both take the images as independent. Intervals of 95 %.",
+        "Difference of I-AUROC: DeLong's paired variance. Difference of AP: from what each image adds to the AP of "
+        "either model. Both take the images as independent, and allow for what so few images cannot show. Intervals of "
+        "95 %.",
         "Each model judges at its own thresholds in force, which can be changed on the Evaluate page. The marks on the "
         "curves (at the threshold from which on it calls a part bad) and the changed verdicts are at these thresholds.",
     ]

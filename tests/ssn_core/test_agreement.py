@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -90,34 +91,97 @@ def test_an_interval_holds_its_kappa_and_does_not_care_who_is_first(rows):
         assert (found.interval.low, found.interval.high) == pytest.approx((turned.interval.low, turned.interval.high))
 
 
-def fleiss_cohen_everitt(first, second):
-    """The large-sample variance of kappa as printed in 1969, by loops over the table of shares."""
-    n, categories = len(first), sorted({*first, *second})
-    p = {(i, j): sum(1 for a, b in zip(first, second, strict=True) if (a, b) == (i, j)) / n for i in categories
-         for j in categories}  # fmt: skip
-    row = {i: sum(p[i, j] for j in categories) for i in categories}
-    column = {j: sum(p[i, j] for i in categories) for j in categories}
-    po, pe = sum(p[i, i] for i in categories), sum(row[i] * column[i] for i in categories)
+def fleiss_cohen_everitt(p):
+    """Kappa, and its large-sample variance times n as printed in 1969, by loops over the table of shares `p`."""
+    categories = range(len(p))
+    row = [sum(p[i][j] for j in categories) for i in categories]
+    column = [sum(p[i][j] for i in categories) for j in categories]
+    po, pe = sum(p[i][i] for i in categories), sum(row[i] * column[i] for i in categories)
     kappa = (po - pe) / (1 - pe)
-    a = sum(p[i, i] * (1 - (row[i] + column[i]) * (1 - kappa)) ** 2 for i in categories)
-    b = (1 - kappa) ** 2 * sum(p[i, j] * (column[i] + row[j]) ** 2 for i in categories for j in categories if i != j)
+    a = sum(p[i][i] * (1 - (row[i] + column[i]) * (1 - kappa)) ** 2 for i in categories)
+    b = (1 - kappa) ** 2 * sum(p[i][j] * (column[i] + row[j]) ** 2 for i in categories for j in categories if i != j)
     c = (kappa - pe * (1 - kappa)) ** 2
-    return kappa, (a + b - c) / (n * (1 - pe) ** 2)
+    return kappa, (a + b - c) / (1 - pe) ** 2
 
 
-def test_without_the_correction_the_variance_is_that_of_fleiss_cohen_and_everitt(monkeypatch):
+def test_the_lower_end_is_where_the_variance_of_fleiss_cohen_and_everitt_just_refutes_it():
     rng = np.random.default_rng(3)
     first = rng.integers(0, 3, size=80)
     second = np.where(rng.random(80) < 0.6, first, rng.integers(0, 3, size=80))
-    monkeypatch.setattr(agreement, "ADDED", 0.0)
-    monkeypatch.setattr(intervals, "ADDED", 0.0)
-    kappa, variance = fleiss_cohen_everitt(first.tolist(), second.tolist())
-    share = (kappa + 1) / 2
-    half = stats.norm.ppf(0.975) * math.sqrt(variance * 80 / 79) / 2 / (share * (1 - share))
+    seen = np.zeros((3, 3))
+    np.add.at(seen, (first, second), 1 / 80)
     found = cohen_kappa(first, second)
-    assert found.value == pytest.approx(kappa)
-    for end, sign in ((found.interval.low, -1), (found.interval.high, 1)):
-        assert end == pytest.approx(2 / (1 + math.exp(-(math.log(share / (1 - share)) + sign * half))) - 1)
+    independent = np.outer(seen.sum(axis=1), seen.sum(axis=0))  # the same shares of categories, and a kappa of 0
+    share = found.interval.low / found.value
+    kappa, variance = fleiss_cohen_everitt(share * seen + (1 - share) * independent)
+    assert kappa == pytest.approx(found.interval.low)
+    assert 80 * (found.value - kappa) ** 2 == pytest.approx(stats.norm.ppf(0.975) ** 2 * variance)
+
+
+def test_the_upper_end_is_where_the_variance_of_fleiss_cohen_and_everitt_just_refutes_it():
+    seen = np.array([(20, 4, 1), (4, 21, 3), (1, 3, 23)]) / 80  # both call each category as often
+    first, second = np.repeat(np.indices((3, 3)).reshape(2, 9), np.round(80 * seen).astype(int).ravel(), axis=1)
+    found = cohen_kappa(first, second)
+    share = (1 - found.interval.high) / (1 - found.value)
+    kappa, variance = fleiss_cohen_everitt(share * seen + (1 - share) * np.diag(seen.sum(axis=0)))
+    assert kappa == pytest.approx(found.interval.high)
+    assert 80 * (found.value - kappa) ** 2 == pytest.approx(stats.norm.ppf(0.975) ** 2 * variance)
+
+
+def test_the_lower_end_of_fleiss_kappa_counts_verdicts_drawn_by_chance():
+    """All 27 ways in which three raters can judge a part, each with its probability, against the closed form."""
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, 3, size=60)
+    verdicts = np.where(rng.random((60, 3)) < 0.7, truth[:, None], rng.integers(0, 3, size=(60, 3)))
+    counts = np.stack([np.sum(verdicts == category, axis=1) for category in range(3)], axis=1)
+    found = fleiss_kappa(counts)
+    shares = counts.mean(axis=0) / 3
+    ways = np.array(list(itertools.product(range(3), repeat=3)))
+    by_chance = np.stack([np.sum(ways == category, axis=1) for category in range(3)], axis=1)
+    share = found.interval.low / found.value
+    table = np.concatenate((counts, by_chance))
+    weights = np.concatenate((np.full(60, share / 60), (1 - share) * shares[ways].prod(axis=1)))
+
+    expected = shares @ shares
+    agreed, pull = (table * (table - 1)).sum(axis=1) / 6, table @ shares / 3
+    of_part = (agreed - expected - 2 * (1 - found.interval.low) * (pull - expected)) / (1 - expected)
+    assert weights @ of_part == pytest.approx(found.interval.low)
+    variance = weights @ (of_part - found.interval.low) ** 2
+    assert 60 * (found.value - found.interval.low) ** 2 == pytest.approx(stats.norm.ppf(0.975) ** 2 * variance)
+
+
+@pytest.mark.parametrize("agreed", [14, 20, 27, 30])
+def test_with_half_of_the_parts_bad_kappas_interval_is_wilsons(agreed):
+    """Then kappa is twice the share of agreement less 1, and nothing else is to be estimated."""
+    apart = (30 - agreed) // 2
+    first = np.repeat([0, 0, 1, 1], [15 - apart, apart, apart, 15 - apart])
+    second = np.repeat([0, 1, 0, 1], [15 - apart, apart, apart, 15 - apart])
+    same = int((first == second).sum())
+    wilson = stats.binomtest(same, 30).proportion_ci(method="wilson")
+    found = cohen_kappa(first, second).interval
+    assert (found.low, found.high) == pytest.approx((2 * wilson.low - 1, 2 * wilson.high - 1))
+
+
+@pytest.mark.parametrize("bad", [0.5, 0.3, 0.125])
+def test_cohens_interval_holds_the_truth_in_95_of_100_of_all_tables(bad):
+    """Not drawn: every table of 30 parts, with its probability."""
+    n = 30
+    held, there = (dict.fromkeys((0.2, 0.5, 0.8), 0.0) for _ in range(2))
+    tables = [(i, j, k, n - i - j - k) for i in range(n + 1) for j in range(n + 1 - i) for k in range(n + 1 - i - j)]
+    apart = {kappa: (1 - kappa) * bad * (1 - bad) for kappa in held}
+    chances = {
+        kappa: stats.multinomial.pmf(tables, n, (bad - off, off, off, 1 - bad - off)) for kappa, off in apart.items()
+    }
+    for number in np.flatnonzero(np.max(list(chances.values()), axis=0) > 1e-6):
+        first, second = (np.repeat(called, tables[number]) for called in ((1, 1, 0, 0), (1, 0, 1, 0)))
+        interval = cohen_kappa(first, second).interval
+        if interval is None:
+            continue
+        for kappa, chance in chances.items():
+            there[kappa] += chance[number]
+            held[kappa] += chance[number] * (interval.low <= kappa <= interval.high)
+    for kappa in held:  # the variance of the kappa seen gives 70 % with one part in eight bad
+        assert held[kappa] / there[kappa] == pytest.approx(0.955, abs=0.02)
 
 
 def borderline(rng, size):
@@ -138,7 +202,7 @@ def test_intervals_of_kappa_hold_the_truth_in_95_of_100_cases(n, parts):
     by_chance = chance.mean() ** 2 + (1 - chance.mean()) ** 2
     truth = (np.mean(chance**2 + (1 - chance) ** 2) - by_chance) / (1 - by_chance)
     held = {"cohen": 0, "fleiss": 0}
-    for _ in range(5000):
+    for _ in range(1000):
         p = parts(rng, n)
         called_bad = rng.random((n, 3)) < p[:, None]
         for name, found in (
@@ -147,15 +211,20 @@ def test_intervals_of_kappa_hold_the_truth_in_95_of_100_cases(n, parts):
         ):
             held[name] += found.interval.low <= truth <= found.interval.high
     for count in held.values():
-        assert count / 5000 == pytest.approx(0.95, abs=0.015)
+        assert count / 1000 == pytest.approx(0.95, abs=0.015 + 2 * math.sqrt(0.05 * 0.95 / 1000))
 
 
 def test_perfect_agreement_on_few_parts_is_not_certain():
-    for n, lowest in ((20, 0.6), (200, 0.93)):
+    for n in (20, 200):
         verdicts = np.arange(n) % 2
-        for found in (cohen_kappa(verdicts, verdicts), fleiss_kappa(verdict_counts([verdicts, verdicts, verdicts]))):
+        apart = 1 - stats.binomtest(n, n).proportion_ci(method="wilson").low
+        # Two verdicts drawn by chance differ on half of the parts, three on three quarters.
+        for found, by_chance in (
+            (cohen_kappa(verdicts, verdicts), 0.5),
+            (fleiss_kappa(verdict_counts([verdicts, verdicts, verdicts])), 0.75),
+        ):
             assert found.value == 1.0
-            assert lowest - 0.15 < found.interval.low < lowest + 0.05
+            assert found.interval.low == pytest.approx(1 - apart / by_chance)
             assert found.interval.high == 1.0
 
 
