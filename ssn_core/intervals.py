@@ -9,8 +9,8 @@ that none of them shows, so where a model makes few mistakes the textbook interv
 100 bad images and an AUROC of 0.97 under heavy tails, DeLong's 95 % interval (logit scale) holds the truth in 86 % of
 all cases. As a count of 0 is mended by adding a part of an event to it (Haldane 1956, Anscombe 1956; Agresti and Coull
 1998 for rates), a part of an image is added: for AUROC half an image of each class that cannot be told from the other
-class, for AP a quarter of a bad image that scores like the good ones and 0.15 of a good one that scores above all. It
-moves only the lower end: what nobody saw makes no model better than it looks.
+class, for AP a quarter of a bad image that scores like the good ones and a fifth of a good one that scores above all.
+It moves only the lower end: what nobody saw makes no model better than it looks.
 
 How much is added was chosen by simulation (`python -m benchmarks.interval_coverage`, with other seeds): 10 to 100 bad
 and 50 to 1000 good images, true AUROC 0.7 to 0.995, six shapes of scores, so that no cell falls below 93.5 %. AUROC and
@@ -42,7 +42,7 @@ Floats = NDArray[np.float64]
 # The correction for few images, in images of each class; see the head of this module.
 HALF_SEEN = 0.5  # AUROC: cannot be told from the other class
 TOLD_BY_ONE = 1.5  # difference of AUROC: one of the models tells them
-HIDDEN_BAD, GOOD_ABOVE = 0.25, 0.15  # AP: a bad image that scores like good ones, a good one above all
+HIDDEN_BAD, GOOD_ABOVE = 0.25, 0.2  # AP: a bad image that scores like good ones, a good one above all
 HIDDEN_FROM_ONE, ABOVE_IN_ONE = 0.25, 0.5  # difference of AP: for one of the models
 _ROUNDING = 1e-12
 
@@ -216,11 +216,13 @@ def ap_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95) ->
     """An interval for average precision at the mix of good and bad of these images; None where a class is missing.
 
     The figure that it is to hold is the AP of endlessly many images of this mix. The variance is that of AP's linear
-    parts (see :mod:`ssn_core.influence`), on the logit scale (Boyd, Eng and Page, ECML PKDD 2013, LNAI 8190, 451-466,
-    find that scale to keep its level), with the correction of this module and Student's t; the lower end is freed from
-    AP's flattering bias. Under perfect separation only what may go unseen is left: the lower end is the AP with as many
-    good images above every bad one as zero in n leave possible. With one image in a class, or all scores equal, it is
-    that of Clopper and Pearson, as for :func:`auroc_interval`.
+    parts (see :mod:`ssn_core.influence`), with Student's t. The upper end follows on the logit scale (as Boyd, Eng and
+    Page have it, ECML PKDD 2013, LNAI 8190, 451-466). The lower end is freed from AP's flattering bias, with the
+    correction of this module; it is that of Jeffreys for a rate, at the effective number of images.
+
+    Under perfect separation only what may go unseen is left: the lower end is the AP with as many good images above
+    every bad one as zero in n leave possible, and no lower end is above it. With one image in a class, or all scores
+    equal, it is that of Clopper and Pearson, as for :func:`auroc_interval`.
 
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
@@ -242,12 +244,13 @@ def ap_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95) ->
     )
     if plain.bad_variance + plain.good_variance < _ROUNDING**2:  # all bad ones tie, with or below all good ones
         return _smaller_class_interval(value, bad, level)
-    (low, _), (_, high) = (
-        logit_interval(centre, *_error(found.bad_variance, found.good_variance, n_bad, n_good, level))
-        for centre, found in ((max(_ROUNDING, corrected.value - ap_bias(bad, values)), corrected), (value, plain))
-    )
-    high = min(high, 1 - _least(1 - value, level))
-    return Interval(min(low, value), max(high, value), "linearised, logit scale, corrected for few images", level)
+    error, quantile = _error(corrected.bad_variance, corrected.good_variance, n_bad, n_good, level)
+    centre = max(_ROUNDING, corrected.value - ap_bias(bad, values))
+    # One mistake must not look more certain than none.
+    low = min(_effective_low(centre, error, quantile, level=level), _unseen_ap(bad, level))
+    error, quantile = _error(plain.bad_variance, plain.good_variance, n_bad, n_good, level)
+    high = min(logit_interval(value, error, quantile)[1], 1 - _least(1 - value, level))
+    return Interval(min(low, value), max(high, value), "linearised, corrected for few images", level)
 
 
 def ap_difference(
@@ -301,6 +304,16 @@ def logit_interval(figure: float, error: float, quantile: float) -> tuple[float,
     centre = float(special.logit(figure))
     half = quantile * error / (figure * (1 - figure))
     return float(special.expit(centre - half)), float(special.expit(centre + half))
+
+
+def _effective_low(figure: float, error: float, quantile: float, *, level: float) -> float:
+    """The lower end of Jeffreys for a rate of `figure` in as many events as would have the standard error `error`.
+
+    That number, less for few degrees of freedom, is the effective sample size of Korn and Graubard (Survey Methodology
+    24 (1998) 193-201). Where little is missing to 1, the logit scale would go on much farther down.
+    """
+    n = figure * (1 - figure) / error**2 * (normal_quantile(level) / quantile) ** 2
+    return float(special.betaincinv(figure * n + 0.5, (1 - figure) * n + 0.5, (1 - level) / 2))
 
 
 def _auroc_ends(of_bad: Floats, of_good: Floats, *, added: float, level: float) -> tuple[float, float]:

@@ -411,6 +411,30 @@ def test_the_bias_is_quenouilles_jackknife():
     assert ap_bias(labels, scores) == pytest.approx(bias)
 
 
+def test_the_ends_of_ap_are_jeffreys_below_and_the_logit_scale_above():
+    """From the linear parts, by scipy's Beta and logistic distributions."""
+    rng = np.random.default_rng(9)
+    labels = np.repeat([0, 1], [120, 40]).astype(bool)
+    scores = rng.normal(size=160) + 1.5 * labels
+
+    def spread(part):
+        freedom = (part.bad_variance + part.good_variance) ** 2 / (
+            part.bad_variance**2 / 39 + part.good_variance**2 / 119
+        )
+        return math.sqrt(part.bad_variance + part.good_variance), stats.t.ppf(0.975, freedom)
+
+    found = intervals.ap_interval(labels, scores)
+    plain = ap_influence(labels, scores)
+    error, quantile = spread(plain)
+    half = quantile * error / (plain.value * (1 - plain.value))
+    assert found.high == pytest.approx(stats.logistic.cdf(stats.logistic.ppf(plain.value) + half))
+    corrected = ap_influence(labels, scores, hidden_bad=0.25, good_above=0.2)
+    error, quantile = spread(corrected)
+    centre = corrected.value - ap_bias(labels, scores)
+    n = centre * (1 - centre) / error**2 * (stats.norm.ppf(0.975) / quantile) ** 2
+    assert found.low == pytest.approx(stats.beta.ppf(0.025, centre * n + 0.5, (1 - centre) * n + 0.5))
+
+
 @pytest.mark.parametrize("shape", ["normal", "heavy", "ties"])
 def test_the_spread_of_ap_is_that_of_ap_over_many_samples(shape):
     rng = np.random.default_rng(8)
@@ -434,10 +458,12 @@ def test_one_mistake_never_makes_ap_look_more_certain_than_none():
     for n_good, n_bad in ((100, 10), (100, 30), (1000, 30), (30, 100), (300, 100), (1000, 1000)):
         labels, scores = np.repeat([0, 1], [n_good, n_bad]), np.arange(float(n_good + n_bad))
         perfect = intervals.ap_interval(labels, scores)
-        scores[0] = n_good + 0.5  # one good part above one bad one
-        nearly = intervals.ap_interval(labels, scores)
-        assert nearly.low <= perfect.low
-        assert nearly.high < 1.0
+        for wrong, score in ((0, n_good + 0.5), (-1, -1.0)):  # a good part above one bad one, a bad one below all
+            nearly = intervals.ap_interval(
+                labels, np.where(np.arange(scores.size) == wrong % scores.size, score, scores)
+            )
+            assert nearly.low <= perfect.low
+            assert nearly.high < 1.0
 
 
 # What is refused
