@@ -55,7 +55,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         taps = TapCache(
             options.cache or Path(folder),
-            load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding),
+            load_backbone(
+                recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
+            ),
             recipe.image_size,
         )
         fill_taps(taps, [*train, *test], device=device, reporter=Silent())

@@ -75,7 +75,7 @@ def main() -> None:
 def _cross_validated(
     recipe: Recipe, images: list[LabelledImage], weights: str, cache: Path, device: torch.device
 ) -> dict[str, Any]:
-    backbone = load_backbone(recipe.backbone, weights=weights, padding=recipe.padding)
+    backbone = load_backbone(recipe.backbone, weights=weights, padding=recipe.padding, local=recipe.has_local_head)
     report = cross_validate(
         recipe,
         images,

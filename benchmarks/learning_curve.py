@@ -76,7 +76,9 @@ def measure(options: argparse.Namespace, images: Sequence[LabelledImage], cache:
     for name in options.recipes:
         for seed in options.seeds:
             recipe = recipe_from(argparse.Namespace(**{**vars(options), "recipe": name, "seed": seed}))
-            backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
+            backbone = load_backbone(
+                recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
+            )
             taps = TapCache(cache, backbone, recipe.image_size)
             for bad in options.bad:
                 made_of = _made_of(recipe, images, folds, bad, backbone.weights_hash)

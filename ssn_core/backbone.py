@@ -1,7 +1,7 @@
 """The frozen backbone: from an image to its two feature taps.
 
 ResNet18 or WideResNet50-2 (torchvision), cut after layer3; layer4 and the classifier are never used, nothing here is
-ever trained. Taps: layer2 (stride 8) and layer3 (stride 16).
+ever trained. Taps: layer2 (stride 8) and layer3 (stride 16), and layer1 (stride 4) for recipes with a local head.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ssn_core.recipes import BACKBONES, Padding
 from ssn_core.weights import AUTO, SOURCES, WeightsSource
 
 TAP_CHANNELS: dict[str, tuple[int, int]] = {"resnet18": (128, 256), "wide_resnet50_2": (512, 1024)}
+LOCAL_CHANNELS: dict[str, int] = {"resnet18": 64, "wide_resnet50_2": 256}  # of layer1
 _STEM = {"conv1": "stem.0", "bn1": "stem.1"}  # torchvision's names to ours
 _STAGES = ("conv1", "bn1", "layer1", "layer2", "layer3")
 # ImageNet statistics of torchvision's weights, RGB in [0, 1].
@@ -42,6 +43,7 @@ class Backbone(nn.Module):
         padding: "replicate" continues the image's edge in every convolution; "zeros" is torchvision's own. With
             replicate padding a uniform surface has uniform features right up to the border, so the border cannot
             light up on the map.
+        local: whether layer1 is a tap too.
         weights: which kind of weights these are: "imagenet", "bundled" or "random".
         source: where they came from, for people.
 
@@ -58,6 +60,7 @@ class Backbone(nn.Module):
         state: Mapping[str, Tensor],
         *,
         padding: Padding = "replicate",
+        local: bool = False,
         weights: WeightsSource,
         source: str,
     ) -> None:
@@ -65,6 +68,7 @@ class Backbone(nn.Module):
         _check_name(name)
         self.name = name
         self.padding = padding
+        self.local = local
         self.weights: WeightsSource = weights
         self.source = source
         with torch.device("meta"):  # no time, memory or random numbers for values that are replaced at once
@@ -93,39 +97,47 @@ class Backbone(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    @property
-    def tap_channels(self) -> tuple[int, int]:
-        """Channels of layer2 and layer3."""
-        return TAP_CHANNELS[self.name]
+    def tap_shapes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
+        """(C, h, w) of each tap for images of (H, W) pixels, in the order of :meth:`forward`."""
+        wide = [(c, h, w) for c, (h, w) in zip(TAP_CHANNELS[self.name], tap_sizes(image_size), strict=True)]
+        return (*wide, (LOCAL_CHANNELS[self.name], *local_size(image_size))) if self.local else tuple(wide)
 
     def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002
         """Stay in eval mode whatever is asked: the backbone is frozen, its batch norms included."""
         return super().train(False)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The taps of a batch.
 
         Args:
             pixels: (B, 3, H, W) uint8, RGB.
 
         Returns:
-            layer2 (B, C2, ceil(H/8), ceil(W/8)) and layer3 (B, C3, ceil(H/16), ceil(W/16)), float32.
+            layer2 (B, C2, ceil(H/8), ceil(W/8)) and layer3 (B, C3, ceil(H/16), ceil(W/16)), float32; with `local` also
+            layer1 (B, C1, ceil(H/4), ceil(W/4)), last.
         """
         x = (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
-        tap2 = self.layer2(self.layer1(self.stem(x)))
-        return tap2, self.layer3(tap2)
+        tap1 = self.layer1(self.stem(x))
+        tap2 = self.layer2(tap1)
+        tap3 = self.layer3(tap2)
+        return (tap2, tap3, tap1) if self.local else (tap2, tap3)
 
 
 def tap_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Heights and widths of both taps for an image of (H, W) pixels."""
+    """Heights and widths of layer2 and layer3 for an image of (H, W) pixels."""
+    return _halved(image_size, 3), _halved(image_size, 4)
 
-    def halved(side: int, times: int) -> int:
-        for _ in range(times):
-            side = (side + 1) // 2
-        return side
 
-    height, width = image_size
-    return (halved(height, 3), halved(width, 3)), (halved(height, 4), halved(width, 4))
+def local_size(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of layer1 for an image of (H, W) pixels."""
+    return _halved(image_size, 2)
+
+
+def _halved(size: tuple[int, int], times: int) -> tuple[int, int]:
+    height, width = size
+    for _ in range(times):
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width
 
 
 def load_backbone(
@@ -134,6 +146,7 @@ def load_backbone(
     weights: str = AUTO,
     weights_dir: Path | None = None,
     padding: Padding = "replicate",
+    local: bool = False,
 ) -> Backbone:
     """The frozen backbone with its weights.
 
@@ -142,6 +155,7 @@ def load_backbone(
         weights: "auto" (ImageNet's, else the bundled ones where there are any), "imagenet", "bundled", or "random" (for
             tests and speed measurement; never chosen for you). :mod:`ssn_core.weights` says where each comes from.
         weights_dir: as for :func:`ssn_core.weights.imagenet_places`.
+        padding, local: as for :class:`Backbone`.
 
     Raises:
         WeightsError: no weights found, or a file that is damaged or of another network.
@@ -152,14 +166,14 @@ def load_backbone(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             state = getattr(torchvision.models, name)(weights=None).state_dict()
-        return Backbone(name, state, padding=padding, weights="random", source="random numbers (seed 0)")
+        return Backbone(name, state, padding=padding, local=local, weights="random", source="random numbers (seed 0)")
     if weights == "bundled":
-        return _load_bundled(name, padding)
+        return _load_bundled(name, padding, local)
     if weights not in (AUTO, "imagenet"):
         raise SettingError("Unknown backbone weights", value=weights, expected="one of " + ", ".join((AUTO, *SOURCES)))
     found = places.find_imagenet(name, weights_dir)
     if found is not None:
-        return Backbone(name, _read_state(found), padding=padding, weights="imagenet", source=str(found))
+        return Backbone(name, _read_state(found), padding=padding, local=local, weights="imagenet", source=str(found))
     try:
         with _patience(_DOWNLOAD_SECONDS):
             state = torch.hub.load_state_dict_from_url(
@@ -167,7 +181,7 @@ def load_backbone(
             )
     except Exception as error:  # whatever the network raises, the answer for the user is the same
         if weights == AUTO and places.bundled(name) is not None:
-            return _load_bundled(name, padding)
+            return _load_bundled(name, padding, local)
         looked = [*map(str, places.imagenet_places(name, weights_dir)), "torchvision's download"]
         raise WeightsError(
             f"No ImageNet weights for {name} were found",
@@ -176,10 +190,10 @@ def load_backbone(
             action="Copy the file into a folder, set SSN_WEIGHTS_DIR to that folder and start again; "
             f"the download failed with: {error}",
         ) from error
-    return Backbone(name, state, padding=padding, weights="imagenet", source="torchvision's download")
+    return Backbone(name, state, padding=padding, local=local, weights="imagenet", source="torchvision's download")
 
 
-def _load_bundled(name: str, padding: Padding) -> Backbone:
+def _load_bundled(name: str, padding: Padding, local: bool) -> Backbone:
     path = places.bundled(name)
     if path is None:
         raise WeightsError(
@@ -191,7 +205,7 @@ def _load_bundled(name: str, padding: Padding) -> Backbone:
         state = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError("The bundled weights cannot be read", value=str(path), action="Install again") from error
-    return Backbone(name, state, padding=padding, weights="bundled", source="the bundled backbone")
+    return Backbone(name, state, padding=padding, local=local, weights="bundled", source="the bundled backbone")
 
 
 @contextmanager

@@ -232,7 +232,13 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
     # As in training: another order in memory would add up in another order, and so change a score's last digits.
     net = CamNet(recipe).to(memory_format=torch.channels_last)
     _load_strictly(net, _read_tensors(folder / _WEIGHTS), folder)
-    backbone = load_backbone(recipe.backbone, weights=source, weights_dir=weights_dir, padding=recipe.padding)
+    backbone = load_backbone(
+        recipe.backbone,
+        weights=source,
+        weights_dir=weights_dir,
+        padding=recipe.padding,
+        local=recipe.has_local_head,
+    )
     if backbone.weights_hash != expected_hash:
         raise ModelFolderError(
             "The model was trained on other backbone weights",

@@ -110,7 +110,9 @@ def _train(options: argparse.Namespace) -> None:
     from ssn_core.inference import best_device
     from ssn_core.pipeline import train_model
 
-    backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
+    backbone = load_backbone(
+        recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours of work
     with bars() as reporter, cache_root(options) as cache:
         images = assign_parts(load_labelled(options, reporter))
@@ -218,7 +220,9 @@ def _crossval(options: argparse.Namespace) -> None:
     from ssn_core.features import TapCache
     from ssn_core.inference import best_device
 
-    backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
+    backbone = load_backbone(
+        recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours of work
     with bars() as reporter, cache_root(options) as cache:
         images = load_labelled(options, reporter, fold_column=options.fold_column)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssn_core.backbone import Backbone, tap_sizes
+from ssn_core.backbone import Backbone
 from ssn_core.folded import Place, fold, why_not
 from ssn_core.fused_backbone import FusedBackbone
 from ssn_core.graphs import Replayed
@@ -87,8 +87,7 @@ def build(plan: Plan, backbone: Backbone, net: CamNet, *, image_size: tuple[int,
     dtype: torch.dtype = getattr(torch, plan.dtype)
     fused = FusedBackbone(backbone, image_size=image_size, dtype=dtype, device=device, exact_stages=plan.exact_stages)
     if why_not(net) is None:
-        shapes = tuple((c, h, w) for c, (h, w) in zip(backbone.tap_channels, tap_sizes(image_size), strict=True))
-        folded = fold(net, Place(shapes, dtype, device))
+        folded = fold(net, Place(backbone.tap_shapes(image_size), dtype, device))
         forward: Forward = lambda pixels: folded(fused(pixels))  # noqa: E731 - one of two, both short
     else:
         whole = net.to(device).eval()

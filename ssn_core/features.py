@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssn_core.backbone import Backbone, tap_sizes
+from ssn_core.backbone import Backbone
 from ssn_core.errors import ImageError
 from ssn_core.imaging import load_rgb
 
@@ -49,7 +49,7 @@ class TapCache:
         """The folder for this backbone, weights, padding and size."""
         height, width = self.image_size
         b = self.backbone
-        return self.root / f"{b.name}-{b.weights_hash[:16]}-{b.padding}-{height}x{width}"
+        return self.root / f"{b.name}-{b.weights_hash[:16]}-{b.padding}-{height}x{width}{'-layer1' * b.local}"
 
     def path(self, key: str) -> Path:
         """The file for the image with this key (the SHA-256 of its bytes)."""
@@ -70,19 +70,13 @@ class TapCache:
             progress(done, len(images))
         self.backbone.to(device)
         for batch in load_batches(missing, self.image_size):
-            tap2, tap3 = extract(self.backbone, batch.pixels, device)
+            taps = extract(self.backbone, batch.pixels, device)
             for index, key in enumerate(batch.keys):
-                flat = torch.cat((tap2[index].flatten(), tap3[index].flatten())).clamp(-_LARGEST, _LARGEST)
+                flat = torch.cat([tap[index].flatten() for tap in taps]).clamp(-_LARGEST, _LARGEST)
                 _write_atomically(self.path(key), flat.to("cpu", torch.float16).numpy())
             done += len(batch.keys)
             if progress:
                 progress(done, len(images))
-
-    def _shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """(C, h, w) of an image's taps."""
-        (h2, w2), (h3, w3) = tap_sizes(self.image_size)
-        c2, c3 = self.backbone.tap_channels
-        return (c2, h2, w2), (c3, h3, w3)
 
     def _is_whole(self, key: str) -> bool:
         """Whether the taps are there; a power cut can leave a file that is too short."""
@@ -90,15 +84,22 @@ class TapCache:
             found = self.path(key).stat().st_size
         except FileNotFoundError:
             return False
-        values = sum(math.prod(shape) for shape in self._shapes())
+        values = sum(math.prod(shape) for shape in self.backbone.tap_shapes(self.image_size))
         return found == _NPY_HEADER + np.dtype(np.float16).itemsize * values
 
-    def read(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Taps of some images, float32 on the CPU: (B, C2, h2, w2) and (B, C3, h3, w3)."""
-        shape2, shape3 = self._shapes()
-        flat = torch.from_numpy(np.stack([np.load(self.path(key), mmap_mode="r", allow_pickle=False) for key in keys]))
-        tap2, tap3 = torch.split(flat, [math.prod(shape2), math.prod(shape3)], dim=1)
-        return tap2.float().view(-1, *shape2), tap3.float().view(-1, *shape3)
+    def read(self, keys: Sequence[str], *, local: bool = True) -> tuple[Tensor, ...]:
+        """Taps of some images, (B, C_i, h_i, w_i) float32 on the CPU, in the order of the backbone.
+
+        Args:
+            local: False leaves layer1 out, which then is not even read from the disk.
+        """
+        shapes = self.backbone.tap_shapes(self.image_size)
+        shapes = shapes if local else shapes[:2]
+        sizes = [math.prod(shape) for shape in shapes]
+        wanted = [np.load(self.path(key), mmap_mode="r", allow_pickle=False)[: sum(sizes)] for key in keys]
+        flat = torch.from_numpy(np.stack(wanted))
+        parts = torch.split(flat, sizes, dim=1)
+        return tuple(part.float().view(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,10 @@ def load_batches(
 
 
 @torch.inference_mode()
-def extract(backbone: Backbone, pixels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+def extract(backbone: Backbone, pixels: Tensor, device: torch.device) -> tuple[Tensor, ...]:
     """Taps of a batch of pixels (B, 3, H, W) uint8, on `device`."""
-    tap2, tap3 = backbone(pixels.to(device, non_blocking=True, memory_format=torch.channels_last))
-    return tap2, tap3
+    taps: tuple[Tensor, ...] = backbone(pixels.to(device, non_blocking=True, memory_format=torch.channels_last))
+    return taps
 
 
 def _write_atomically(path: Path, array: NDArray[np.float16]) -> None:

@@ -15,6 +15,8 @@ It is exact: only the order of additions differs. It does not hold for the conv 
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -77,6 +79,8 @@ def fold(net: CamNet, place: Place) -> Folded:
     if reason is not None:
         raise ValueError(f"This network cannot be folded: {reason}")
     with torch.inference_mode():
+        if net.local is not None:
+            return _FoldedFine(net, place)
         if isinstance(net.head, CamHead):
             return _FoldedCam(net, net.head, place)
         if isinstance(net.head, MapHead):
@@ -254,6 +258,21 @@ class _FoldedCam:
     def __call__(self, taps: Taps) -> Output:
         cam = _weighted(self._hidden(_ready(taps, self._place)).relu_(), self._weight)
         return Output(score=pool_top(cam, self._fraction) + self._bias, cam=cam)
+
+
+class _FoldedFine:
+    """A CAM and its local head; layer1 is the last tap. The local head is small, and stays in float32."""
+
+    def __init__(self, net: CamNet, place: Place) -> None:
+        if net.local is None or not isinstance(net.head, CamHead):
+            raise ValueError("This network has no local head")
+        self._wide = _FoldedCam(net, net.head, dataclasses.replace(place, shapes=place.shapes[:-1]))
+        self._local = copy.deepcopy(net.local).to(place.device)
+        self._bias = _kept(net.head.bias, place)
+
+    def __call__(self, taps: Taps) -> Output:
+        fine = self._local(self._wide(taps[:-1]).cam, taps[-1].float())
+        return Output(score=fine.score + self._bias, cam=fine.cam)
 
 
 class _FoldedSegmentation:

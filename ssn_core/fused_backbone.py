@@ -39,6 +39,7 @@ class FusedBackbone:
         exact_stages: int = 0,
     ) -> None:
         self._dtypes = [torch.float32 if number < exact_stages else dtype for number in range(4)]
+        self._local = backbone.local
         with torch.inference_mode():
             mean = exactly(backbone.mean).flatten() * 255
             # Pixels minus a whole number have no rounding error in 16 bits; what is left of the mean goes into the
@@ -72,7 +73,7 @@ class FusedBackbone:
             for block in stage:
                 x = block(x)
             taps.append(x)
-        return tuple(taps[1:])
+        return (*taps[1:], taps[0]) if self._local else tuple(taps[1:])
 
 
 class _Builder:

@@ -157,4 +157,5 @@ def make_head(recipe: Recipe, channels: int) -> CamHead | MapHead | SsnHead:
         )
     if recipe.head == "map":
         return MapHead(channels, width=recipe.map_width, pooling_fraction=recipe.pooling_fraction)
-    return CamHead(channels, width=recipe.head_width, pooling_fraction=recipe.pooling_fraction, padding=recipe.padding)
+    fraction = recipe.pooling_fraction if recipe.cam_fraction is None else recipe.cam_fraction
+    return CamHead(channels, width=recipe.head_width, pooling_fraction=fraction, padding=recipe.padding)

@@ -2,8 +2,9 @@
 
     taps (layer2, layer3) -> one feature map -> adaptor -> head -> score and map
 
-Adaptors and heads are described in their own modules. Nothing here takes a mask: masks are targets of a loss, in
-training alone, and only for the recipes that ask for them.
+With a local head (local_evidence.py) layer1 comes in as a third tap and makes the map finer. Adaptors and heads are
+described in their own modules. Nothing here takes a mask: masks are targets of a loss, in training alone, and only for
+the recipes that ask for them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssn_core.adaptors import make_adaptor
-from ssn_core.backbone import TAP_CHANNELS
+from ssn_core.backbone import LOCAL_CHANNELS, TAP_CHANNELS
 from ssn_core.heads import CamHead, MapHead, Output, SsnHead, make_head, pool_top
+from ssn_core.local_evidence import LocalHead
 from ssn_core.padding import pad_edges
 from ssn_core.recipe_settings import Padding, Recipe
 
@@ -67,6 +69,11 @@ class CamNet(nn.Module):
         )
         self.adaptor = make_adaptor(recipe.adaptor, channels, padding=recipe.padding)
         self.head = make_head(recipe, channels)
+        self.local: LocalHead | None = None
+        if recipe.has_local_head and recipe.pooling_fraction is not None:
+            self.local = LocalHead(
+                LOCAL_CHANNELS[recipe.backbone], width=recipe.local_width, pooling_fraction=recipe.pooling_fraction
+            )
         self.plain_class_features = recipe.plain_class_features
         if recipe.head != "cam":
             self.apply(_start_as_published)
@@ -76,12 +83,12 @@ class CamNet(nn.Module):
         self.adaptor.start_standardised(mean, std)
 
     def features(self, *taps: Tensor) -> Features:
-        """Taps -> features: where synthetic anomalies are added in training."""
+        """Layer2 and layer3 -> features: where synthetic anomalies are added in training."""
         plain = self.combine(*taps)
         return Features(self.adaptor(plain), plain if self.plain_class_features else None)
 
     def adapt(self, *taps: Tensor) -> Tensor:
-        """Taps -> adapted features (B, C, h, w)."""
+        """Layer2 and layer3 -> adapted features (B, C, h, w)."""
         return self.features(*taps).adapted
 
     def judge(self, features: Features) -> Output:
@@ -94,8 +101,18 @@ class CamNet(nn.Module):
         return output
 
     def forward(self, *taps: Tensor) -> Output:
-        """Taps -> score and map, as in inference."""
-        return self.judge(self.features(*taps))
+        """Layer2, layer3 and, for a local head, layer1 -> score and map, as in inference."""
+        if self.local is None:
+            return self.judge(self.features(*taps))
+        *wide, tap1 = taps
+        return self.refine(self.judge(self.features(*wide)), tap1)
+
+    def refine(self, output: Output, tap1: Tensor) -> Output:
+        """The head's score and map, made finer by the local head."""
+        if self.local is None:
+            raise ValueError("This network has no local head")
+        fine = self.local(output.cam, tap1)
+        return Output(score=fine.score + self.head.bias, cam=fine.cam)
 
 
 def _start_as_published(module: nn.Module) -> None:

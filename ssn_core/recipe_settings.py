@@ -51,6 +51,7 @@ _WHOLE: dict[str, tuple[int, int]] = {
     "feature_scale": (1, 4),
     "head_width": (1, 4096),
     "map_width": (1, 16384),
+    "local_width": (0, 4096),
     "batch_size": (1, 1024),
     "epochs": (0, 100_000),
     "min_steps": (1, 1_000_000),
@@ -103,6 +104,10 @@ class Recipe:
     # q: share of map cells, highest first, whose mean is the score; 1 is GAP, 0 the highest cell alone.
     # None: the head computes the score in another way.
     pooling_fraction: float | None = 0.01
+    # Hidden units of the local head, which makes the map finer (local_evidence.py); 0 = none. The cells that q counts
+    # are then those of the fine map, and the CAM is trained with a q of its own (None: with the same).
+    local_width: int = 0
+    cam_fraction: float | None = None
     plain_class_features: bool = False  # the classification head sees un-adapted features (JIMS)
 
     # Synthetic anomalies (training only)
@@ -149,6 +154,11 @@ class Recipe:
     def reads_marks(self) -> bool:
         """Whether the training opens defect masks."""
         return self.learns_from in ("masks", "mixed")
+
+    @property
+    def has_local_head(self) -> bool:
+        """Whether layer1 is read too."""
+        return self.local_width > 0
 
     @property
     def noise_kind(self) -> str:
@@ -228,6 +238,12 @@ class Recipe:
                 )
         elif not _is_number(q) or q is None or not 0 <= q <= 1:
             raise SettingError("pooling_fraction is out of range", value=q, expected="a number from 0 to 1")
+        if self.local_width and self.head != "cam":
+            raise SettingError("A local head refines a CAM", value=self.head, expected="head cam, or local_width 0")
+        if self.cam_fraction is not None and not (_is_number(self.cam_fraction) and 0 <= self.cam_fraction <= 1):
+            raise SettingError(
+                "cam_fraction is out of range", value=self.cam_fraction, expected="a number from 0 to 1, or none"
+            )
         if not isinstance(self.losses, tuple) or not self.losses or set(self.losses) - set(get_args(Loss)):
             expected = "some of " + ", ".join(get_args(Loss))
             raise SettingError("losses is out of range", value=self.losses, expected=expected)

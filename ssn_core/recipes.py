@@ -83,7 +83,11 @@ _ALL = (
         name="cam",
         title="CAM – image labels only (recommended)",
         description="Learns from Good and Bad on whole images. Scores an image by its most suspicious cells, "
-        "so that a small defect is not averaged away.",
+        "so that a small defect is not averaged away, and draws a fine map.",
+        cam_fraction=0.01,
+        pooling_fraction=0.001,
+        local_width=64,
+        map_sigma=1.0,
     ),
     Recipe(
         name="gap-cam",

@@ -91,16 +91,19 @@ def make_table(
         out: the CSV file; the Markdown has the same name with .md.
         say: told what each row came to.
     """
-    backbones: dict[tuple[str, str], Backbone | SsnError] = {}
+    backbones: dict[tuple[str, str, bool], Backbone | SsnError] = {}
 
     def backbone_of(recipe: Recipe) -> Backbone:
-        key = (recipe.backbone, recipe.padding)
+        key = (recipe.backbone, recipe.padding, recipe.has_local_head)
         if key not in backbones:
-            failed = backbones.get((recipe.backbone, ""))  # without weights, another padding would not find them either
+            # Without weights, another padding would not find them either.
+            failed = backbones.get((recipe.backbone, "", False))
             try:
-                backbones[key] = failed or load_backbone(recipe.backbone, weights=weights, padding=recipe.padding)
+                backbones[key] = failed or load_backbone(
+                    recipe.backbone, weights=weights, padding=recipe.padding, local=recipe.has_local_head
+                )
             except WeightsError as error:
-                backbones[key] = backbones[recipe.backbone, ""] = error
+                backbones[key] = backbones[recipe.backbone, "", False] = error
         found = backbones[key]
         if isinstance(found, SsnError):
             raise found

@@ -1,6 +1,7 @@
 """The taps of one training: read from the cache batch by batch, or held on the device for as long as it lasts.
 
-A GPU waits for the disk otherwise. The values are the same either way: the cache keeps float16 too.
+Layer2 and layer3 only: layer1 is read once, at the end, where a recipe has a local head. A GPU waits for the disk
+otherwise. The values are the same either way: the cache keeps float16 too.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ class TapStore:
         self._taps, self._keys, self._device = taps, list(keys), device
         self._held: list[Tensor] | None = None
         room = _room(device) if room is None else room
-        if room and sum(tap.numel() for tap in taps.read(self._keys[:1])) * 2 * len(self._keys) <= room:
-            chunks = [self._read(range(start, min(start + _CHUNK, len(keys)))) for start in range(0, len(keys), _CHUNK)]
+        if room and sum(tap.numel() for tap in self._read([0])) * 2 * len(self._keys) <= room:
+            starts = range(0, len(keys), _CHUNK)
+            places = [range(start, min(start + _CHUNK, len(keys))) for start in starts]
+            chunks = [[tap.half().to(device) for tap in self._read(chunk)] for chunk in places]
             self._held = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
 
     @property
@@ -40,13 +43,13 @@ class TapStore:
         """Whether the taps are on the device."""
         return self._held is not None
 
-    def _read(self, places: range) -> list[Tensor]:
-        return [tap.half().to(self._device) for tap in self._taps.read([self._keys[place] for place in places])]
+    def _read(self, places: Sequence[int]) -> list[Tensor]:
+        return list(self._taps.read([self._keys[place] for place in places], local=False))
 
     def read(self, places: Sequence[int]) -> list[Tensor]:
         """Taps of some images, (B, C_i, h_i, w_i) float32; the caller may change them."""
         if self._held is None:
-            return list(self._taps.read([self._keys[place] for place in places]))
+            return self._read(places)
         chosen = torch.tensor(places, device=self._device)
         return [tap.index_select(0, chosen).float() for tap in self._held]
 

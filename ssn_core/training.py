@@ -21,7 +21,9 @@ from torch import Tensor
 from ssn_core.anomalies import Cells, Truth, draw_places, marked_bad, with_noise
 from ssn_core.backbone import TAP_CHANNELS, tap_sizes
 from ssn_core.features import TapCache
+from ssn_core.heads import CamHead
 from ssn_core.learned_noise import LearnedNoise, statistics_held
+from ssn_core.local_evidence import LocalHead, LocalTraining, Pointed
 from ssn_core.losses import total_loss
 from ssn_core.marks import Marks, read_marks
 from ssn_core.model import CamNet, Features
@@ -32,6 +34,7 @@ from ssn_core.tap_store import TapStore
 
 _STATISTICS_IMAGES = 64  # enough: each brings hundreds of cells
 _LEAST_STD = 1e-3
+_LOCAL_IMAGES = 256  # of either class that the local head learns from
 MILESTONES = (0.8, 0.9)  # shares of the training after which every learning rate is multiplied by
 DECAY = 0.4
 
@@ -62,8 +65,8 @@ class Trainer:
         device: where to train.
 
     Raises:
-        ValueError: a class is missing, or a mask was given to a recipe that takes none; see
-            :func:`ssn_core.dataset.check_labels`.
+        ValueError: a class is missing, or a mask was given to a recipe that takes none (see
+            :func:`ssn_core.dataset.check_labels`); or the cache lacks a tap.
         ImageError: a mask that is to be learned from cannot be read.
     """
 
@@ -74,7 +77,10 @@ class Trainer:
             raise ValueError("Training needs good and bad examples; callers check the numbers first")
         if not recipe.reads_marks and any(example.marks for example in examples):
             raise ValueError(f"{recipe.name} takes no masks")
+        if recipe.has_local_head and not taps.backbone.local:
+            raise ValueError(f"{recipe.name} needs the taps of layer1 too")
         self.recipe, self.examples, self.device = recipe, examples, device
+        self.cache = taps
         self.taps = TapStore(taps, [example.key for example in examples], device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -133,7 +139,34 @@ class Trainer:
                 loss = float(torch.stack(losses).mean())
                 on_epoch(EpochReport(self.epoch, self.epochs, loss, time.monotonic() - began))
         self.net.eval()
+        if self.net.local is not None:
+            self._train_local(self.net.local)
         return self.net
+
+    @torch.no_grad()
+    def _train_local(self, local: LocalHead) -> None:
+        """The second part: the local head learns from where the network, now at its end, points."""
+        rng = np.random.default_rng(self.recipe.seed)
+        bad, good = (
+            rng.permutation([i for i, example in enumerate(self.examples) if example.bad is wanted])[:_LOCAL_IMAGES]
+            for wanted in (True, False)
+        )
+
+        def pointed(index: int) -> Pointed:
+            *wide, tap1 = (tap.to(self.device) for tap in self.cache.read([self.examples[index].key]))
+            return Pointed(self.net.judge(self.net.features(*wide)).cam[0], tap1[0], self.examples[index].bad)
+
+        training = LocalTraining(local, seed=self.recipe.seed)
+        # Good ones first: they say from where on a CAM points at something.
+        for index in (
+            *good.tolist(),
+            *bad.tolist(),
+        ):
+            training.add(pointed(index))
+        training.fit()
+        # The fine map's logits stand for themselves: 0 is where context and place are as likely bad as not.
+        if isinstance(self.net.head, CamHead):
+            self.net.head.bias.zero_()
 
     def _step(self, samples: NDArray[np.int64]) -> Tensor:
         truth = self._truth(samples)

@@ -100,6 +100,7 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
         weights=payload.get("weights", AUTO),
         weights_dir=get_settings().weights_dir,
         padding=recipe.padding,
+        local=recipe.has_local_head,
     )
     states.mkdir(exist_ok=True)
     trained = train_model(

@@ -53,6 +53,8 @@ _SETTINGS = {
     "generator_every": "Batches from one step of the learned noise to the next",
     "generator_penalty": "Penalty on the size of the learned noise",
     "plain_class_features": "The classification head sees features before the adaptor",
+    "local_width": "Hidden units of the local head, which makes the map finer (0: none)",
+    "cam_fraction": "Share of the coarse map's cells that the training counts (none: the share above)",
     "map_width": "Channels inside the segmentation head",
     "align_corners": "Features are enlarged with corners aligned",
     "l1_margin": "Margin of the truncated L1 loss",

@@ -28,7 +28,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    return load_backbone("resnet18", weights="random")
+    return load_backbone("resnet18", weights="random", local=True)
 
 
 def net_of(seed: int = 0, **settings: object) -> CamNet:

@@ -50,7 +50,7 @@ def caches(labelled: list[LabelledImage], tmp_path_factory: pytest.TempPathFacto
     root = tmp_path_factory.mktemp("family-taps")
     found = {}
     for padding in ("replicate", "zeros"):
-        backbone = load_backbone("resnet18", weights="random", padding=padding)  # type: ignore[arg-type]
+        backbone = load_backbone("resnet18", weights="random", padding=padding, local=True)  # type: ignore[arg-type]
         found[padding] = TapCache(root, backbone, (64, 64))
         found[padding].fill([(i.key, i.path) for i in labelled], device=CPU)
     return found
@@ -77,7 +77,8 @@ def test_every_recipe_learns_and_comes_back_from_its_folder_bit_by_bit(
     assert np.mean(losses[-2:]) < losses[0]
     keys = [image.key for image in labelled]
     scored = list(score_cached(net, caches[recipe.padding], keys, device=CPU))
-    assert all(np.isfinite(s.score) and np.isfinite(s.cam).all() and s.cam.shape == (8, 8) for s in scored)
+    cells = (16, 16) if recipe.has_local_head else (8, 8)
+    assert all(np.isfinite(s.score) and np.isfinite(s.cam).all() and s.cam.shape == cells for s in scored)
 
     backbone = caches[recipe.padding].backbone
     card = dict.fromkeys(FIGURES) | {"held_out": "out_of_fold", "n_good": 1, "n_bad": 0, "n_masks": 0}
@@ -101,9 +102,9 @@ def test_inference_is_the_same_whatever_noise_was_trained_with(name: str) -> Non
     assert [(k, v.shape) for k, v in nets[0].state_dict().items()] == [
         (k, v.shape) for k, v in nets[1].state_dict().items()
     ]
-    taps = (torch.rand(2, 128, 8, 8), torch.rand(2, 256, 4, 4))
+    taps = (torch.rand(2, 128, 8, 8), torch.rand(2, 256, 4, 4), torch.rand(2, 64, 16, 16))
     with torch.no_grad():
-        first, second = (net(*taps) for net in nets)
+        first, second = (net(*taps[: 3 if net.local is not None else 2]) for net in nets)
     assert torch.equal(first.score, second.score)
     assert torch.equal(first.cam, second.cam)
 

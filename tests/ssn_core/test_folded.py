@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssn_core.backbone import TAP_CHANNELS, tap_sizes
+from ssn_core.backbone import LOCAL_CHANNELS, TAP_CHANNELS, local_size, tap_sizes
 from ssn_core.folded import Place, axis_matrix, fold, why_not
 from ssn_core.model import CamNet
 from ssn_core.recipes import get_recipe
@@ -34,10 +34,15 @@ def random_net(name: str = "cam", seed: int = 0, **settings: object) -> CamNet:
 
 def taps_of(backbone: str, size: tuple[int, int], batch: int = 1, seed: int = 1) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
+    channels = (*TAP_CHANNELS[backbone], LOCAL_CHANNELS[backbone])
     return tuple(
-        torch.rand(batch, channels, *cells, generator=generator) * 3
-        for channels, cells in zip(TAP_CHANNELS[backbone], tap_sizes(size), strict=True)
+        torch.rand(batch, c, *cells, generator=generator) * 3
+        for c, cells in zip(channels, (*tap_sizes(size), local_size(size)), strict=True)
     )
+
+
+def read_by(net: CamNet, taps: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return taps if net.local is not None else taps[:2]
 
 
 def place_of(taps: tuple[torch.Tensor, ...], dtype: torch.dtype = torch.float32) -> Place:
@@ -45,6 +50,7 @@ def place_of(taps: tuple[torch.Tensor, ...], dtype: torch.dtype = torch.float32)
 
 
 def compare(net: CamNet, taps: tuple[torch.Tensor, ...], *, tolerance: float, dtype: torch.dtype) -> None:
+    taps = read_by(net, taps)
     place = place_of(taps, dtype)
     with torch.inference_mode():
         expected, found = net(*taps), fold(net, place)(taps)

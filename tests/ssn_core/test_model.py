@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ssn_core.backbone import load_backbone, tap_sizes
+from ssn_core.backbone import load_backbone, local_size, tap_sizes
 from ssn_core.model import CamNet, TapCombiner, pad_edges, pool_top
 from ssn_core.recipes import Padding, get_recipe
 
 
-def taps(batch: int, height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def taps(batch: int, height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     (h2, w2), (h3, w3) = tap_sizes((height, width))
     return (
         torch.rand(batch, 128, h2, w2, generator=generator),
         torch.rand(batch, 256, h3, w3, generator=generator),
+        torch.rand(batch, 64, *local_size((height, width)), generator=generator),
     )
 
 
@@ -61,7 +62,7 @@ def test_a_tiny_pooling_fraction_takes_the_highest_cell() -> None:
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_taps_are_combined_as_the_plain_formula_says(scale: int) -> None:
-    tap2, tap3 = taps(1, 64, 96)
+    tap2, tap3, _ = taps(1, 64, 96)
     combined = TapCombiner(scale=scale, padding="zeros")(tap2, tap3)
     size = (tap2.shape[2] * scale, tap2.shape[3] * scale)
     both = torch.cat(
@@ -80,7 +81,7 @@ def test_edges_are_continued_or_zero() -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 200), (75, 131)])
 def test_a_uniform_surface_has_a_uniform_map_right_up_to_the_border(size: tuple[int, int]) -> None:
-    backbone = load_backbone("resnet18", weights="random", padding="replicate")
+    backbone = load_backbone("resnet18", weights="random", padding="replicate", local=True)
     net = net_for(padding="replicate")
     pixels = torch.full((1, 3, *size), 140, dtype=torch.uint8)
     with torch.no_grad():
@@ -90,7 +91,7 @@ def test_a_uniform_surface_has_a_uniform_map_right_up_to_the_border(size: tuple[
 
 def test_zero_padding_does_light_up_the_border() -> None:
     backbone = load_backbone("resnet18", weights="random", padding="zeros")
-    net = net_for(padding="zeros")
+    net = net_for(padding="zeros", local_width=0)
     with torch.no_grad():
         cam = net(*backbone(torch.full((1, 3, 128, 128), 140, dtype=torch.uint8))).cam[0]
     inside = cam[6:-6, 6:-6]
@@ -98,9 +99,9 @@ def test_zero_padding_does_light_up_the_border() -> None:
 
 
 def test_the_wide_backbone_fits_the_same_network() -> None:
-    backbone = load_backbone("wide_resnet50_2", weights="random")
+    backbone = load_backbone("wide_resnet50_2", weights="random", local=True)
     net = net_for(backbone="wide_resnet50_2")
     with torch.no_grad():
         output = net(*backbone(torch.zeros(1, 3, 64, 80, dtype=torch.uint8)))
-    assert output.cam.shape == (1, 8, 10)
+    assert output.cam.shape == (1, 16, 20)
     assert output.score.shape == (1,)

@@ -44,7 +44,7 @@ def labelled(surfaces: Path) -> list[LabelledImage]:
 
 @pytest.fixture(scope="session")
 def taps(tmp_path_factory: pytest.TempPathFactory) -> TapCache:
-    backbone = load_backbone("resnet18", weights="random")
+    backbone = load_backbone("resnet18", weights="random", local=True)
     return TapCache(tmp_path_factory.mktemp("pipeline-taps"), backbone, (64, 64))
 
 
