@@ -24,22 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ssn_core.pretrain", description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="weights to write (float16 safetensors)")
     parser.add_argument("--state", type=Path, help="keep the run's state here, and go on from it")
-    parser.add_argument("--start-from", type=Path, help="begin with the network in this state file of an earlier run")
     parser.add_argument(
         "--cool-down", type=int, default=0, help="end the run of --state in so many steps, whatever --steps says"
     )
     parser.add_argument("--steps", type=int, default=defaults.steps)
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
     parser.add_argument("--classes", type=int, default=defaults.n_classes)
-    parser.add_argument("--peak-lr", type=float, default=defaults.peak_lr)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     options = parser.parse_args(arguments)
     settings = Settings(
-        steps=options.steps,
-        batch_size=options.batch_size,
-        n_classes=options.classes,
-        peak_lr=options.peak_lr,
-        seed=options.seed,
+        steps=options.steps, batch_size=options.batch_size, n_classes=options.classes, seed=options.seed
     )
     device = best_device()
     try:
@@ -47,7 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
             settings,
             device=device,
             state_file=options.state,
-            start_from=options.start_from,
             cool_down=options.cool_down,
             on_step=lambda _, means: _messages.print(" ".join(f"{k}={v:g}" for k, v in means.items())),
         )
@@ -58,7 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
         "settings": asdict(settings),
         "steps_done": log[-1]["step"],
         "cool_down": options.cool_down,
-        "started_from": None if options.start_from is None else options.start_from.name,
         "device": device_title(device),
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
@@ -95,7 +94,6 @@ def pretrain(
     *,
     device: torch.device,
     state_file: Path | None = None,
-    start_from: Path | None = None,
     cool_down: int = 0,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
     log_every: int = 50,
@@ -104,8 +102,6 @@ def pretrain(
 
     Args:
         state_file: kept up to date every few minutes; a run of the same settings goes on from it.
-        start_from: state file of an earlier run, whose network and mark heads this one begins with; texture classes,
-            optimiser, schedule and random numbers are its own. Not read once `state_file` is there.
         cool_down: end the run in so many more steps, the learning rate falling to zero in a straight line: for when the
             time is up before the schedule is. 0 = follow the schedule.
         on_step: called every `log_every` steps with the step and the means since the last call.
@@ -114,7 +110,7 @@ def pretrain(
         torchvision's state dict from conv1 to layer3 (float32, CPU), and the log.
 
     Raises:
-        SettingError: the state file belongs to a run with other settings; `start_from` holds no such network.
+        SettingError: the state file belongs to a run with other settings.
     """
     torch.manual_seed(settings.seed)
     net = Pretrainer(settings.n_classes).to(memory_format=torch.channels_last).to(device)
@@ -140,8 +136,6 @@ def pretrain(
         schedule.load_state_dict(state["schedule"])
         generator.set_state(state["generator"].cpu())
         step, seconds, log = state["step"], state["seconds"], state["log"]
-    elif start_from is not None:
-        _begin_with(net, start_from)
 
     last = settings.steps
     if cool_down:
@@ -212,22 +206,6 @@ def pretrain(
                 saved = time.monotonic()
     state_dict = {k: v.detach().cpu() for k, v in net.network.state_dict().items() if k.split(".")[0] in _STAGES}
     return state_dict, log
-
-
-def _begin_with(net: Pretrainer, state_file: Path) -> None:
-    try:
-        trained = torch.load(state_file, map_location="cpu", weights_only=True)["net"]
-        kept = {name: value for name, value in trained.items() if not name.startswith("class")}
-        missing, _ = net.load_state_dict(kept, strict=False)
-        if any(not name.startswith("class") for name in missing):
-            raise KeyError(missing[0])
-    except (RuntimeError, KeyError, TypeError, AttributeError, OSError, UnpicklingError) as error:
-        raise SettingError(
-            "No network of a pretraining run to start from",
-            value=str(state_file),
-            expected="the file that an earlier run kept with --state",
-            action="Give another file to --start-from",
-        ) from error
 
 
 def _falling(steps: int) -> Callable[[int], float]:
