@@ -189,7 +189,9 @@ def main() -> None:
     for name in [] if options.model else options.recipes:
         recipe = get_recipe(name).with_settings({"backbone": options.backbone})
         torch.manual_seed(0)
-        backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding)
+        backbone = load_backbone(
+            recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
+        )
         rows += measure(name, backbone, CamNet(recipe).eval(), size, batches=options.batches, rounds=options.rounds)
     print_table(rows)
     report = {

@@ -261,7 +261,7 @@ class _FoldedCam:
 
 
 class _FoldedFine:
-    """A CAM and its local head; layer1 is the last tap. The local head is small, and stays in float32."""
+    """A CAM and its local head, which stays in float32: it is small. Layer1 is the last tap."""
 
     def __init__(self, net: CamNet, place: Place) -> None:
         if net.local is None or not isinstance(net.head, CamHead):
@@ -269,9 +269,18 @@ class _FoldedFine:
         self._wide = _FoldedCam(net, net.head, dataclasses.replace(place, shapes=place.shapes[:-1]))
         self._local = copy.deepcopy(net.local).to(place.device)
         self._bias = _kept(net.head.bias, place)
+        # The standardisation of layer1's channels is linear, and goes into the 1x1 convolution.
+        weight = exactly(net.local.hidden.weight) / exactly(net.local.std)[:, None, None]
+        bias = exactly(net.local.hidden.bias) - weight[:, :, 0, 0] @ exactly(net.local.mean)
+        _, height, width = place.shapes[-1]
+        self._place = dataclasses.replace(place, dtype=torch.float32)
+        self._hidden = PackedConv(weight, bias, size=(height, width), dtype=torch.float32, device=place.device)
+        self._weight, self._own_bias = _kept(net.local.out.weight.flatten(), place), _kept(net.local.out.bias, place)
 
     def __call__(self, taps: Taps) -> Output:
-        fine = self._local(self._wide(taps[:-1]).cam, taps[-1].float())
+        (tap1,) = _ready(taps[-1:], self._place)
+        own = _weighted(F.gelu(self._hidden(tap1)), self._weight) + self._own_bias
+        fine = self._local.agree(self._wide(taps[:-1]).cam, own)
         return Output(score=fine.score + self._bias, cam=fine.cam)
 
 

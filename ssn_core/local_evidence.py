@@ -73,8 +73,12 @@ class LocalHead(nn.Module):
 
     def forward(self, cam: Tensor, tap1: Tensor) -> Output:
         """CAM (B, h, w) and layer1 (B, C, H1, W1) -> score (B,) and map (B, H1, W1)."""
-        context = (enlarged(cam, (tap1.shape[-2], tap1.shape[-1])) - self.level) / self.spread
-        both = F.logsigmoid(context) + F.logsigmoid(self.place(tap1))
+        return self.agree(cam, self.place(tap1))
+
+    def agree(self, cam: Tensor, place: Tensor) -> Output:
+        """CAM (B, h, w) and every layer1 cell's own logit (B, H1, W1) -> score (B,) and map (B, H1, W1)."""
+        context = (enlarged(cam, (place.shape[-2], place.shape[-1])) - self.level) / self.spread
+        both = F.logsigmoid(context) + F.logsigmoid(place)
         sure = self._smooth(both).clamp_max(_SURE)
         cells = sure - torch.log(-torch.expm1(sure))
         return Output(score=pool_top(cells, self.pooling_fraction), cam=cells)

@@ -54,8 +54,10 @@ def with_fakes(
 
 
 @pytest.mark.parametrize("name", ["cam", "gap-cam"])
-def test_scores_of_the_chosen_engine_are_the_plain_networks(backbone: Backbone, name: str) -> None:
-    net = CamNet(get_recipe(name).with_settings({"backbone": "resnet18"})).eval()
+def test_scores_of_the_chosen_engine_are_the_plain_networks(name: str) -> None:
+    recipe = get_recipe(name).with_settings({"backbone": "resnet18"})
+    backbone = load_backbone("resnet18", weights="random", padding=recipe.padding, local=recipe.has_local_head)
+    net = CamNet(recipe).eval()
     made = engine_for(backbone, net, image_size=SIZE, device=CPU, cache=None)
     pixels = probe_pixels(SIZE)
     found = made(pixels)
