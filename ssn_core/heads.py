@@ -157,5 +157,7 @@ def make_head(recipe: Recipe, channels: int) -> CamHead | MapHead | SsnHead:
         )
     if recipe.head == "map":
         return MapHead(channels, width=recipe.map_width, pooling_fraction=recipe.pooling_fraction)
-    fraction = recipe.pooling_fraction if recipe.cam_fraction is None else recipe.cam_fraction
+    # With a local head the score is pooled from the fine map, and the CAM's own q is for its training alone.
+    own = recipe.cam_fraction if recipe.has_local_head else None
+    fraction = recipe.pooling_fraction if own is None else own
     return CamHead(channels, width=recipe.head_width, pooling_fraction=fraction, padding=recipe.padding)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ssn_core.errors import SettingError
 from ssn_core.local_evidence import LocalHead, LocalTraining, Pointed
 from ssn_core.metrics import ap
+from ssn_core.model import CamNet
 from ssn_core.recipes import get_recipe
 
 CELLS, FINE = (8, 8), (32, 32)  # a CAM cell covers 4 x 4 fine ones
@@ -126,6 +127,15 @@ def test_where_no_cam_points_at_anything_the_map_is_the_cams() -> None:
         low, high = (head(torch.full((1, *CELLS), value), good[0].tap1[None]).cam for value in (0.0, 1.0))
     assert float(low.max() - low.min()) == pytest.approx(0.0, abs=1e-5)
     assert float(high.mean()) > float(low.mean())
+
+
+def test_without_a_local_head_the_score_is_pooled_as_the_recipe_says() -> None:
+    recipe = get_recipe("cam").with_settings({"local_width": 0, "pooling_fraction": 0.25, "cam_fraction": 0.01})
+    net = CamNet(recipe).eval()
+    with torch.no_grad():
+        found = net(torch.rand(1, 128, 8, 8), torch.rand(1, 256, 4, 4))
+    highest = found.cam.flatten().sort(descending=True).values[:16]
+    assert float(found.score) == pytest.approx(float(highest.mean() + net.head.bias), abs=1e-5)
 
 
 def test_only_a_cam_has_a_local_head() -> None:
