@@ -267,15 +267,18 @@ class _FoldedFine:
         if net.local is None or not isinstance(net.head, CamHead):
             raise ValueError("This network has no local head")
         self._wide = _FoldedCam(net, net.head, dataclasses.replace(place, shapes=place.shapes[:-1]))
+        hidden, out = net.local.hidden, net.local.out
+        if hidden.bias is None or out.bias is None:
+            raise ValueError("The local head has no biases")
         self._local = copy.deepcopy(net.local).to(place.device)
         self._bias = _kept(net.head.bias, place)
         # The standardisation of layer1's channels is linear, and goes into the 1x1 convolution.
-        weight = exactly(net.local.hidden.weight) / exactly(net.local.std)[:, None, None]
-        bias = exactly(net.local.hidden.bias) - weight[:, :, 0, 0] @ exactly(net.local.mean)
+        weight = exactly(hidden.weight) / exactly(net.local.std)[:, None, None]
+        bias = exactly(hidden.bias) - weight[:, :, 0, 0] @ exactly(net.local.mean)
         _, height, width = place.shapes[-1]
         self._place = dataclasses.replace(place, dtype=torch.float32)
         self._hidden = PackedConv(weight, bias, size=(height, width), dtype=torch.float32, device=place.device)
-        self._weight, self._own_bias = _kept(net.local.out.weight.flatten(), place), _kept(net.local.out.bias, place)
+        self._weight, self._own_bias = _kept(out.weight.flatten(), place), _kept(out.bias, place)
 
     def __call__(self, taps: Taps) -> Output:
         (tap1,) = _ready(taps[-1:], self._place)
