@@ -64,7 +64,7 @@ def plans_in_few_bits(device: torch.device) -> list[Plan]:
     if device.type == "cuda":
         return [Plan(dtype="float16"), Plan(dtype="float16", exact_stages=_STAGES)]
     if device.type == "cpu" and _cpu_has_bfloat16():
-        return [Plan(dtype="bfloat16", exact_stages=stages) for stages in (0, 3, _STAGES)]
+        return [Plan(dtype="bfloat16", exact_stages=stages) for stages in (0, 2, 3, _STAGES)]
     return []
 
 

@@ -29,7 +29,7 @@ from ssn_core.surfaces import plan as plan_surface
 from ssn_core.surfaces import render
 
 MAX_ERROR = 1e-2  # of a score, logit
-_VERSION = 1  # of this measurement and of what it chooses from: a change makes all machines measure again
+_VERSION = 2  # of this measurement and of what it chooses from: a change makes all machines measure again
 _ROUNDS, _SECONDS = 7, 5.0  # of the measurement, at most
 _LARGEST_SIDE = 512  # pixels; larger images are measured at this size, or the measurement would take a minute
 _PROBE = range(1, 24, 3)  # images of the generator: two parts of each material, some with a defect
