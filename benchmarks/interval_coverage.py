@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy
@@ -76,22 +77,26 @@ def main() -> None:
         print(f"{part}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     for figure in dict.fromkeys(cell.figure for cell in cells):
         print(_table([cell for cell in cells if cell.figure == figure]))
-    options.out.write_text(
-        json.dumps(
-            {
-                "command": " ".join(["python -m benchmarks.interval_coverage", *sys.argv[1:]]),
-                "seed": options.seed,
-                "date": datetime.now(UTC).date().isoformat(),
-                "numpy": np.__version__,
-                "scipy": scipy.__version__,
-                "seconds": round(time.monotonic() - began),
-                "cells": [asdict(cell) for cell in cells],
-            },
-            indent=1,
-        )
-        + "\n",
-        encoding="utf-8",
+    measured = {
+        "command": " ".join(["python -m benchmarks.interval_coverage", *sys.argv[1:]]),
+        "seed": options.seed,
+        "date": datetime.now(UTC).date().isoformat(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "seconds": round(time.monotonic() - began),
+        "cells": [asdict(cell) for cell in cells],
+    }
+    options.out.write_text(_one_cell_a_line(measured), encoding="utf-8")
+
+
+def _one_cell_a_line(measured: dict[str, Any]) -> str:
+    head = json.dumps({name: value for name, value in measured.items() if name != "cells"}, indent=1)
+    rounded = (
+        {name: round(value, 4) if isinstance(value, float) else value for name, value in cell.items()}
+        for cell in measured["cells"]
     )
+    lines = ",\n".join("  " + json.dumps(cell) for cell in rounded)
+    return f'{head[:-2]},\n "cells": [\n{lines}\n ]\n}}\n'
 
 
 def singles(replications: int, seed: int) -> Iterator[Cell]:

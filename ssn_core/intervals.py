@@ -13,8 +13,9 @@ class, for AP a quarter of a bad image that scores like the good ones and a fift
 It moves only the lower end: what nobody saw makes no model better than it looks.
 
 How much is added was chosen by simulation (`python -m benchmarks.interval_coverage`, with other seeds): 10 to 100 bad
-and 50 to 1000 good images, true AUROC 0.7 to 0.995, six shapes of scores, so that no cell falls below 93.5 %. AUROC and
-AP are held as those of endlessly many images of the same mix. Above 96.5 % there is a reason:
+and 50 to 1000 good images, true AUROC 0.7 to 0.995, six shapes of scores, so that no cell falls below 93.5 % but by the
+chance of the simulation. What is to be held is AUROC and AP of endlessly many images of the same mix. Above 96.5 %
+there is a reason:
 
 - Near 1 the intervals hold the truth in 97 to 99 %. The lower end cannot be missed there: few images show hardly a
   mistake, and the truth may be far lower even if they show none. All that is missed lies above the upper end (2.5 %).
