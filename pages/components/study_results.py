@@ -225,7 +225,10 @@ def _method(found: Results) -> str:
             "the line, the model's most of all: they lie at its own threshold."
         )
     if any(rater.is_model for rater in found.raters):
-        words += " The model's verdicts are those at its thresholds of that moment; “to a person” counts as bad."
+        words += (
+            " The model's verdicts are those at its thresholds of that moment; “to a person” counts as bad. Where its "
+            "scores are out-of-fold its line is slightly optimistic: thresholds are placed on scores of these same parts."
+        )
     return words
 
 
