@@ -142,6 +142,7 @@ def _predict(options: argparse.Namespace) -> None:
     calibration, point = model.calibration, _asked_for(options, model.operating_point)
     size, device = model.recipe.image_size, best_device()
     engine = engine_for(backbone, model.net, image_size=size, device=device, cache=user_cache())
+    messages.print(f"Scores are computed {engine.note}", soft_wrap=True)
     errors: dict[str, str] = {}
     rows: dict[str, tuple[float, str]] = {}
     paths = {item.name: item.path for item in items}

@@ -77,7 +77,6 @@ def engine_for(
     note = f"{choice.plan.title}: {choice.ratio:.1f} times the plain network's speed, scores within {choice.error:.1g}"
     if reason is not None and choice.plan.fast:
         note += f"; only the backbone, because {reason}"
-    _log.info("Scores are computed %s", note)
     return Engine(plan=choice.plan, note=note, image_size=image_size, device=device, _forward=forward)
 
 
