@@ -227,7 +227,7 @@ def _method(found: Results) -> str:
     if any(rater.is_model for rater in found.raters):
         words += (
             " The model's verdicts are those at its thresholds of that moment; “to a person” counts as bad. Where its "
-            "scores are out-of-fold its line is slightly optimistic: thresholds are placed on scores of these same parts."
+            "scores are out-of-fold its line is slightly optimistic: thresholds are placed on scores of the same parts."
         )
     return words
 

@@ -248,6 +248,7 @@ def test_the_models_missing_second_trial_has_a_reason(db: Database) -> None:
     app = open_as("Ada")
     assert "n/a<small>a model always says the same of the same image</small>" in drawn(app)
     assert "“to a person” counts as bad" in texts(app)
+    assert "its line is slightly optimistic" in texts(app)
 
 
 def test_one_inspector_alone_cannot_agree_with_another(db: Database) -> None:
