@@ -35,7 +35,7 @@ _CELLS_PER_GOOD = 600
 _STEPS, _POSITIVES, _NEGATIVES = 300, 1024, 4096  # optimiser steps, and cells of a step
 _LR, _WEIGHT_DECAY = 3e-3, 1e-2
 _LEAST = 1e-3  # of a standard deviation
-_SURE = -1e-6  # highest log-probability: above it float32 cannot tell 1 - p from 0
+_SURE = -1e-30  # highest log-probability, a logit of 69: beyond it float32 has no smaller numbers
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # Gaussian of one cell's standard deviation
 
 

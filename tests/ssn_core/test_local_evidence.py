@@ -135,7 +135,7 @@ def test_without_a_local_head_the_score_is_pooled_as_the_recipe_says() -> None:
     with torch.no_grad():
         found = net(torch.rand(1, 128, 8, 8), torch.rand(1, 256, 4, 4))
     highest = found.cam.flatten().sort(descending=True).values[:16]
-    assert float(found.score) == pytest.approx(float(highest.mean() + net.head.bias), abs=1e-5)
+    assert float(found.score) == pytest.approx(float(highest.mean()) + net.head.bias.item(), abs=1e-5)
 
 
 def test_only_a_cam_has_a_local_head() -> None:

@@ -119,7 +119,7 @@ def test_training_gives_an_active_model_with_honest_scores_and_a_map_for_every_i
     for one in scored:
         cam = maps.load(filled, model_id=model.id, sha256=one.image.sha256)
         assert cam is not None
-        assert cam.shape == (8, 8)
+        assert cam.shape == (16, 16)
         taken_apart = map_evidence.explain(filled, model=model, image=one.image)
         assert taken_apart.evidence.score == pytest.approx(one.score, abs=1e-5)
         assert taken_apart.bias_read == (one.role == "unseen")  # the networks of the folds are not kept
@@ -257,7 +257,7 @@ def test_an_inspection_gives_one_row_a_file_and_names_what_it_could_not_read(
     assert rows["broken.png"]["error"]
     assert rows["x.txt"]["error"]
     folder = filled.data_dir / "jobs" / str(job.id) / "inspect"
-    assert np.load(folder / f"{rows['a.png']['sha256']}.npy", allow_pickle=False).shape == (8, 8)
+    assert np.load(folder / f"{rows['a.png']['sha256']}.npy", allow_pickle=False).shape == (16, 16)
     assert not staging.exists()
 
 
