@@ -49,7 +49,8 @@ def need_pooling_fraction(model: Model) -> float:
         SsnError: the model's score is no mean of cells, or the model does not say.
     """
     fraction = pooling_fraction(model)
-    if fraction is None and "pooling_fraction" in model.summary.get("settings", {}):
+    settings = model.summary.get("settings", {})
+    if "pooling_fraction" in settings and settings["pooling_fraction"] is None:
         raise SsnError(
             f"A {model.recipe} score is no mean of map cells: a second head computes it from the features and the "
             "whole map, so no cell's share in it is known",

@@ -19,13 +19,13 @@ def test_shares_plus_bias_are_the_networks_score(fraction: float) -> None:
     net = CamNet(get_recipe("cam").with_settings({"pooling_fraction": fraction})).eval()
     with torch.inference_mode():
         net.head.bias.fill_(-1.75)
-        output = net(torch.randn(2, 128, 22, 8), torch.randn(2, 256, 11, 4))
+        output = net(torch.randn(2, 128, 22, 8), torch.randn(2, 256, 11, 4), torch.randn(2, 64, 44, 16))
     for cam, score in zip(output.cam.numpy(), output.score.tolist(), strict=True):
         found = evidence.explain(cam, fraction=fraction, bias=float(net.head.bias.detach()))
         assert found.shares.sum() + found.bias == pytest.approx(score, abs=1e-5)
         assert found.score == pytest.approx(score, abs=1e-5)
         assert abs(found.score - score) <= evidence.tolerance(found, rounded=False)
-        assert found.k == max(1, round(fraction * 176))
+        assert found.k == max(1, round(fraction * 704))
 
 
 def test_a_cell_among_the_highest_adds_its_value_over_k_and_any_other_adds_nothing() -> None:
