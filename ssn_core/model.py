@@ -87,10 +87,6 @@ class CamNet(nn.Module):
         plain = self.combine(*taps)
         return Features(self.adaptor(plain), plain if self.plain_class_features else None)
 
-    def adapt(self, *taps: Tensor) -> Tensor:
-        """Layer2 and layer3 -> adapted features (B, C, h, w)."""
-        return self.features(*taps).adapted
-
     def judge(self, features: Features) -> Output:
         """Features -> score and map."""
         output: Output
