@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint, false
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -52,6 +52,8 @@ class ProjectRow(Base):
     image_height: Mapped[int] = mapped_column(default=256)  # pixels; the network's input size
     image_width: Mapped[int] = mapped_column(default=256)
     active_model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id", use_alter=True))
+    # The model's map and score of an image stay hidden until somebody has given a verdict on it.
+    verdict_first: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class ImageRow(Base):
@@ -89,18 +91,25 @@ class LabelEventRow(Base):
     """One thing a person (or an import) said about an image. Appended, never changed, never deleted."""
 
     __tablename__ = "label_events"
-    __table_args__ = (UniqueConstraint("client", "seq"), Index(None, "image_id", "id"), Index(None, "project_id", "id"))
+    __table_args__ = (
+        UniqueConstraint("client", "seq"),
+        Index(None, "image_id", "id"),
+        Index(None, "project_id", "id"),
+        Index(None, "project_id", "inspector", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
     verdict: Mapped[str] = mapped_column(String(8))  # good | bad | unsure | cleared
     inspector: Mapped[str] = mapped_column(String(100))
-    origin: Mapped[str] = mapped_column(String(16))  # import | board | single | review
+    origin: Mapped[str] = mapped_column(String(16))  # import | board | single | review | opinion
     is_undo: Mapped[bool] = mapped_column(default=False)  # this event took the one before it back
     client: Mapped[str] = mapped_column(String(64))  # one browser tab (or one import job)
     seq: Mapped[int]  # counts 1, 2, 3 within the client: delivery is exactly once
     seconds: Mapped[float | None]  # time the image was on the screen before the verdict
+    map_seen: Mapped[bool | None]  # the model's map was on the screen before the verdict; None: not known
+    file_id: Mapped[int | None] = mapped_column(ForeignKey("label_files.id"))  # that brought the event; None: said here
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -282,4 +291,73 @@ class ReportRow(Base):
     sha256: Mapped[str] = mapped_column(String(64))  # of the file
     path: Mapped[str] = mapped_column(Text)  # relative to the data folder
     inspector: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class LabelFileRow(Base):
+    """A file of labels that was read into a project; its events keep who said them and when."""
+
+    __tablename__ = "label_files"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)  # as it was called where it came from
+    format: Mapped[str] = mapped_column(String(16))  # csv | json | label_studio | fiftyone
+    sha256: Mapped[str] = mapped_column(String(64))
+    n_events: Mapped[int]  # new ones
+    inspector: Mapped[str] = mapped_column(String(100))  # who read it in
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class LeaseRow(Base):
+    """An image that is served to one inspector for some seconds, so that nobody else gets it meanwhile."""
+
+    __tablename__ = "leases"
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    inspector: Mapped[str] = mapped_column(String(100))
+    client: Mapped[str] = mapped_column(String(64))  # one browser tab
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class OpinionRoundRow(Base):
+    """Labelled images that are shown again, blind, to other inspectors than those who labelled them."""
+
+    __tablename__ = "opinion_rounds"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    wanted: Mapped[int]  # blind verdicts on each image beside the first
+    seed: Mapped[int]  # of the draw and of every inspector's order
+    created_by: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    closed_at: Mapped[datetime | None]
+
+
+class OpinionImageRow(Base):
+    """One image of a round, with the label that it had when the round began."""
+
+    __tablename__ = "opinion_images"
+
+    round_id: Mapped[int] = mapped_column(ForeignKey("opinion_rounds.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    first_verdict: Mapped[str] = mapped_column(String(8))  # good | bad
+    first_inspector: Mapped[str] = mapped_column(String(100))
+
+
+class OpinionVerdictRow(Base):
+    """One blind verdict in a round; one that settles a disagreement is the image's label from then on."""
+
+    __tablename__ = "opinion_verdicts"
+    __table_args__ = (UniqueConstraint("round_id", "image_id", "inspector"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    round_id: Mapped[int] = mapped_column(ForeignKey("opinion_rounds.id"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
+    inspector: Mapped[str] = mapped_column(String(100))
+    verdict: Mapped[str] = mapped_column(String(8))  # good | bad
+    settles: Mapped[bool]  # given where first and other verdicts differed
+    seconds: Mapped[float | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
