@@ -1,0 +1,70 @@
+"""The routes for several inspectors at work: leases, who is here, and second opinions given blind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from pages.components import resources
+from pages.components.routes import RefusedError, answer_post, list_in
+from storage import labels, leases
+from storage.delivery import wrong_inspector
+
+COUNTS_SECONDS = 2.0  # how old the counts by inspector may be: they take some 100 ms with 100,000 labels
+_lock = threading.Lock()
+_counts: dict[int, tuple[float, dict[str, int]]] = {}  # project -> (when, inspector -> labels)
+
+
+async def post_leases(request: Request) -> Response:
+    """Ask ahead for images: {token, inspector, client, images, release} -> {granted, held, seconds} and the news.
+
+    `granted`: the images that nobody else is served for `seconds`; ask again before they are over. `held`: image ->
+    the inspector who is served it. `inspectors`: inspector -> images that bear their label. `at_work`: inspector ->
+    images leased now. Without images it only tells the news.
+    """
+    return await answer_post(request, _lease)
+
+
+def _lease(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
+    db = resources.database()
+    wanted, back = _numbers(list_in(body, "images")), _numbers(list_in(body, "release"))
+    taken = leases.Leases([], {})
+    if wanted or back:  # news alone must not take the write lock
+        inspector, client = body.get("inspector"), body.get("client")
+        reason = leases.wrong_client(client) or wrong_inspector(inspector)
+        if reason is not None or not isinstance(client, str) or not isinstance(inspector, str):
+            raise RefusedError(400, reason or "Expected an inspector and a client")
+        taken = leases.take(
+            db, project_id=project_id, inspector=inspector, client=client, image_ids=wanted, release=back
+        )
+    return {
+        "granted": taken.granted,
+        "held": taken.held,
+        "seconds": leases.SECONDS,
+        "inspectors": _labels_by_inspector(project_id),
+        "at_work": leases.at_work(db, project_id=project_id),
+    }
+
+
+def _numbers(values: list[Any]) -> list[int]:
+    if any(not isinstance(value, int) or isinstance(value, bool) for value in values):
+        raise RefusedError(400, "Expected the numbers of images")
+    return values
+
+
+def _labels_by_inspector(project_id: int) -> dict[str, int]:
+    """labels.count_by_inspector, asked of the database by one request every COUNTS_SECONDS."""
+    with _lock:
+        when, found = _counts.get(project_id, (-COUNTS_SECONDS, {}))
+        if time.monotonic() - when >= COUNTS_SECONDS:
+            found = labels.count_by_inspector(resources.database(), project_id=project_id)
+            _counts[project_id] = (time.monotonic(), found)
+    return found
+
+
+PEOPLE_ROUTES: list[BaseRoute] = [Route("/ssn/leases", post_leases, methods=["POST"])]
