@@ -21,7 +21,7 @@ from storage.delivery import BAD_NUMBER, NUMBER_TAKEN, Recorded, is_count, is_nu
 from storage.tables import ImageRow, LabelEventRow, utc_now
 
 VERDICTS = ("good", "bad", "unsure", "cleared")
-ORIGINS = ("import", "board", "single", "review")
+ORIGINS = ("import", "board", "single", "review", "opinion")
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class LabelEvent:
     image_id: int
     verdict: str  # good | bad | unsure | cleared
     inspector: str  # 1 to 100 characters
-    origin: str  # import | board | single | review
+    origin: str  # import | board | single | review | opinion
     is_undo: bool = False  # takes the client's event before it back; `verdict` is what was there before
     seconds: float | None = None  # time the image was on the screen
+    map_seen: bool | None = None  # the model's map of it had been on the screen before; None: not known
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Event:
     origin: str
     is_undo: bool
     seconds: float | None
+    map_seen: bool | None
     created_at: datetime
 
 
@@ -167,6 +169,7 @@ def _insert(session: Session, project_id: int, events: list[LabelEvent]) -> dict
                 "client": event.client,
                 "seq": event.seq,
                 "seconds": usable_seconds(event.seconds),
+                "map_seen": event.map_seen if isinstance(event.map_seen, bool) else None,
                 "created_at": now,
             }
             for event in chunk
@@ -229,5 +232,6 @@ def _event(row: LabelEventRow) -> Event:
         origin=row.origin,
         is_undo=row.is_undo,
         seconds=row.seconds,
+        map_seen=row.map_seen,
         created_at=row.created_at,
     )

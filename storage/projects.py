@@ -27,6 +27,7 @@ class Project:
     image_height: int  # pixels; the network's input
     image_width: int
     active_model_id: int | None
+    verdict_first: bool  # maps and scores stay hidden until an image has a verdict
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,20 @@ def set_image_size(db: Database, *, project_id: int, image_height: int, image_wi
     return _project(row)
 
 
+def set_verdict_first(db: Database, *, project_id: int, value: bool) -> Project:
+    """Hide the model's map and score of every image without a verdict, so that they cannot sway the first one; or not.
+
+    Raises:
+        SsnError: there is no such project.
+    """
+    with db.write() as session:
+        row = session.get(ProjectRow, project_id)
+        if row is None:
+            raise _missing(project_id)
+        row.verdict_first = value
+    return _project(row)
+
+
 def label_counts(db: Database, *, project_id: int) -> LabelCounts:
     """The label counts alone: one covering index, about 7 ms at 100,000 images. All zero for an unknown project."""
     statement = select(ImageRow.label, func.count()).where(ImageRow.project_id == project_id).group_by(ImageRow.label)
@@ -206,4 +221,5 @@ def _project(row: ProjectRow) -> Project:
         image_height=row.image_height,
         image_width=row.image_width,
         active_model_id=row.active_model_id,
+        verdict_first=row.verdict_first,
     )

@@ -101,6 +101,14 @@ def _image_and_model(request: Request, project_id: int) -> tuple[images.Image, r
     return image, model
 
 
+def _check_verdict_first(image: images.Image) -> None:
+    """No map, and no share of the score, may sway the first verdict where the project says so."""
+    if image.label is None and projects.get(resources.database(), project_id=image.project_id).verdict_first:
+        raise RefusedError(
+            403, "The map is shown after the first verdict: the project asks for verdicts before the model"
+        )
+
+
 @_get
 def thumb(request: Request, project_id: int) -> Response:
     """A small picture of an image, at most 320 px wide and high."""
@@ -122,6 +130,7 @@ def full_image(request: Request, project_id: int) -> Response:
 def anomaly_map(request: Request, project_id: int) -> Response:
     """The anomaly map under a model as a grey PNG on its fixed scale (0 = low end, 255 = high end), smoothed."""
     image, model = _image_and_model(request, project_id)
+    _check_verdict_first(image)
     found = maps.load(resources.database(), model_id=model.id, sha256=image.sha256)
     if found is None:
         raise RefusedError(404, "There is no map of this image yet")
@@ -137,6 +146,7 @@ def map_cells(request: Request, project_id: int) -> Response:
     `cells` is base64 of float32, little-endian, row by row; `counted` are the places of the k highest cells in it.
     """
     image, model = _image_and_model(request, project_id)
+    _check_verdict_first(image)
     found = map_evidence.explain(resources.database(), model=model, image=image)
     evidence = found.evidence
     content = {
@@ -289,6 +299,7 @@ def _event(item: object) -> labels.LabelEvent:
         origin=said.get("origin"),
         is_undo=bool(said.get("is_undo", False)),
         seconds=said.get("seconds"),
+        map_seen=said.get("map_seen"),
     )
 
 
