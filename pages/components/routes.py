@@ -50,7 +50,7 @@ class RefusedError(Exception):
         self.status, self.reason = status, reason
 
 
-def _get(answer: Callable[[Request, int], Response]) -> Callable[[Request], Response]:
+def answer_get(answer: Callable[[Request, int], Response]) -> Callable[[Request], Response]:
     """A GET route: checks who asks, then answers for the token's project. Runs in a thread."""
 
     @wraps(answer)
@@ -109,7 +109,7 @@ def _check_verdict_first(image: images.Image) -> None:
         )
 
 
-@_get
+@answer_get
 def thumb(request: Request, project_id: int) -> Response:
     """A small picture of an image, at most 320 px wide and high."""
     image = _image(project_id, request.path_params["image_id"])
@@ -119,14 +119,14 @@ def thumb(request: Request, project_id: int) -> Response:
     return _picture(path)
 
 
-@_get
+@answer_get
 def full_image(request: Request, project_id: int) -> Response:
     """The image as it was brought in (or a lossless rendition where browsers cannot show its format)."""
     image = _image(project_id, request.path_params["image_id"])
     return _picture(thumbnails.display(resources.database().data_dir, sha256=image.sha256, extension=image.extension))
 
 
-@_get
+@answer_get
 def anomaly_map(request: Request, project_id: int) -> Response:
     """The anomaly map under a model as a grey PNG on its fixed scale (0 = low end, 255 = high end), smoothed."""
     image, model = _image_and_model(request, project_id)
@@ -139,7 +139,7 @@ def anomaly_map(request: Request, project_id: int) -> Response:
     return Response(png, media_type="image/png", headers=PICTURE_HEADERS)
 
 
-@_get
+@answer_get
 def map_cells(request: Request, project_id: int) -> Response:
     """The map's own cells, neither resized nor smoothed, and which of them make the score (ssn_core.evidence).
 
@@ -164,7 +164,7 @@ def map_cells(request: Request, project_id: int) -> Response:
     return JSONResponse(content, headers=JSON_HEADERS)
 
 
-@_get
+@answer_get
 def mask(request: Request, project_id: int) -> Response:
     """The defect mask as a PNG: 0 = good, any other value = defect."""
     image = _image(project_id, request.path_params["image_id"])
@@ -173,7 +173,7 @@ def mask(request: Request, project_id: int) -> Response:
     return _picture(files.mask_path(resources.database().data_dir, sha256=image.mask_sha256))
 
 
-@_get
+@answer_get
 def image_list(request: Request, project_id: int) -> Response:
     """The numbers of all images with a label ("all" or one of good, bad, unsure, none), in their order."""
     wanted = request.query_params.get("filter", "all")
@@ -183,7 +183,7 @@ def image_list(request: Request, project_id: int) -> Response:
     return _json({"ids": found})
 
 
-@_get
+@answer_get
 def image_details(request: Request, project_id: int) -> Response:
     """Name, size in pixels and label of up to 500 images (`ids`, joined by commas)."""
     now = time.time()  # before the reading: what is stored later counts as newer
