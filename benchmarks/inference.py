@@ -2,9 +2,8 @@
 
     python -m benchmarks.inference --backbone resnet18 --image-size 256 256 --out benchmarks/results/inference.json
 
-The reference ("published") is the published way of computing, written plainly: pixels normalised, the backbone as
-torchvision has it, both taps upsampled to twice layer2's size, concatenated, 3x3 average, 1x1 adaptor, 5x5 convolution,
-batch norm, ReLU, CAM, pooling; float32, PyTorch's own memory layout, zero padding; with the same weights as ours.
+The reference ("published") is the published way of computing, written plainly, with the same weights as ours
+(:mod:`ssn_core.reference`).
 "plain" is the recipe's own network, written just as plainly: it computes the same numbers as ours, for `cam` from
 features of layer2's own size.
 
@@ -18,61 +17,28 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.checkpoint import load_model
 from ssn_core.engine import EXACT, PLAIN, Engine, Plan, build, plans_in_few_bits
 from ssn_core.engine_choice import choose, probe_pixels
-from ssn_core.folded import Place, fold, why_not
-from ssn_core.heads import CamHead, Output, pool_top
+from ssn_core.folded import Place, fold
 from ssn_core.inference import device_title
 from ssn_core.model import CamNet
 from ssn_core.recipes import get_recipe
+from ssn_core.reference import Scores, published
+from ssn_core.timing import Timing, take_turns
 
 CPU = torch.device("cpu")
-Scores = Callable[[Tensor], Output]
-
-
-def published(backbone: Backbone, net: CamNet) -> Scores:
-    """The published way: (B, 3, H, W) uint8 -> scores and maps. GAP+CAM heads with a linear adaptor only."""
-    head, adaptor = net.head, net.adaptor
-    if not isinstance(head, CamHead) or why_not(net) is not None:
-        raise SystemExit("The published way is written here for GAP+CAM with a linear adaptor")
-    zeros = load_like(backbone)
-
-    def forward(pixels: Tensor) -> Output:
-        x = (pixels.contiguous().float() / 255 - zeros.mean) / zeros.std
-        tap2 = zeros.layer2(zeros.layer1(zeros.stem(x)))
-        tap3 = zeros.layer3(tap2)
-        size = (2 * tap2.shape[2], 2 * tap2.shape[3])
-        taps = [F.interpolate(tap, size, mode="bilinear", align_corners=True) for tap in (tap2, tap3)]
-        features = adaptor(F.avg_pool2d(torch.cat(taps, dim=1), 3, stride=1, padding=1))
-        hidden = F.relu(head.norm(F.conv2d(features, head.conv.weight, padding=2)))
-        cam = torch.einsum("bkhw,k->bhw", hidden, head.weight)
-        return Output(score=pool_top(cam, head.pooling_fraction) + head.bias, cam=cam)
-
-    return forward
-
-
-def load_like(backbone: Backbone) -> Backbone:
-    """The same backbone with zero padding, as torchvision has it."""
-    names = {"stem.0": "conv1", "stem.1": "bn1"}
-    state = {}
-    for key, value in backbone.state_dict().items():
-        stage = next((name for name in names if key.startswith(name + ".")), None)
-        state[key.replace(stage, names[stage], 1) if stage else key] = value
-    return Backbone(backbone.name, state, padding="zeros", weights=backbone.weights, source=backbone.source)
 
 
 def computations(backbone: Backbone, net: CamNet, size: tuple[int, int]) -> dict[str, Scores]:
@@ -86,7 +52,7 @@ def computations(backbone: Backbone, net: CamNet, size: tuple[int, int]) -> dict
         return Engine(plan=plan, note="", image_size=size, device=CPU, _forward=forward)
 
     return {
-        "published": published(backbone, net),
+        "published": published(backbone, net, CPU),
         PLAIN.title: made(PLAIN),
         "folded head, plain backbone, float32": lambda pixels: folded(backbone(pixels)),
         EXACT.title: made(EXACT),
@@ -94,16 +60,9 @@ def computations(backbone: Backbone, net: CamNet, size: tuple[int, int]) -> dict
     }
 
 
-def medians(found: dict[str, Scores], pixels: Tensor, rounds: int) -> dict[str, tuple[float, float]]:
-    """Milliseconds a call, taking turns: (median, 95th percentile)."""
-    taken: dict[str, list[float]] = {name: [] for name in found}
-    for number in range(rounds + 2):
-        for name, forward in found.items():
-            began = time.perf_counter()
-            forward(pixels)
-            if number >= 2:
-                taken[name].append((time.perf_counter() - began) * 1000)
-    return {name: (statistics.median(t), sorted(t)[int(0.95 * (len(t) - 1))]) for name, t in taken.items()}
+def medians(found: dict[str, Scores], pixels: Tensor, rounds: int) -> dict[str, Timing]:
+    """Of each computation on a batch."""
+    return take_turns({name: partial(forward, pixels) for name, forward in found.items()}, rounds=rounds)
 
 
 @torch.inference_mode()
@@ -116,25 +75,25 @@ def measure(
     expected = found[PLAIN.title](probe).score
     chosen = choose(backbone, net, image_size=size, device=CPU)
     at_one = medians(found, probe[:1], rounds)
-    best = {name: (1000 / p50, 1) for name, (p50, _) in at_one.items()}
+    best = {name: (1000 / timing.p50_ms, 1) for name, timing in at_one.items()}
     for batch in batches:
         pixels = probe.repeat(-(-batch // len(probe)), 1, 1, 1)[:batch].contiguous(memory_format=torch.channels_last)
-        for name, (p50, _) in medians(found, pixels, max(3, rounds // 4)).items():
-            best[name] = max(best[name], (1000 * batch / p50, batch))
+        for name, timing in medians(found, pixels, max(3, rounds // 4)).items():
+            best[name] = max(best[name], (1000 * batch / timing.p50_ms, batch))
     rows = []
     for name, forward in found.items():
-        p50, p95 = at_one[name]
+        timing = at_one[name]
         error = float((forward(probe).score - expected).abs().max())
         rows.append(
             {
                 "recipe": title,
                 "computation": name,
                 "chosen": name == chosen.plan.title,
-                "p50_ms": round(p50, 2),
-                "p95_ms": round(p95, 2),
-                "reference_p50_ms": round(at_one["published"][0], 2),
-                "ratio": round(at_one["published"][0] / p50, 2),
-                "ratio_to_plain": round(at_one[PLAIN.title][0] / p50, 2),
+                "p50_ms": round(timing.p50_ms, 2),
+                "p95_ms": round(timing.p95_ms, 2),
+                "reference_p50_ms": round(at_one["published"].p50_ms, 2),
+                "ratio": round(at_one["published"].p50_ms / timing.p50_ms, 2),
+                "ratio_to_plain": round(at_one[PLAIN.title].p50_ms / timing.p50_ms, 2),
                 "images_per_s": round(best[name][0], 1),
                 "best_batch": best[name][1],
                 "throughput_ratio": round(best[name][0] / best["published"][0], 2),

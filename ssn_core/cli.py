@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssn_core import cli_table
+from ssn_core import cli_benchmark, cli_table
 from ssn_core.cli_options import add_data, add_recipe, cache_root, load_labelled, recipe_from
 from ssn_core.errors import LayoutError, SettingError, SsnError
 from ssn_core.honest import note
@@ -80,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     crossval.set_defaults(run=_crossval)
 
     cli_table.add_parser(commands)
+    cli_benchmark.add_parser(commands)
 
     info = commands.add_parser("info", help="describe a model folder", allow_abbrev=False)
     info.add_argument("model", type=Path, metavar="MODEL_DIR")

@@ -153,7 +153,7 @@ def _key(backbone: Backbone, net: CamNet, image_size: tuple[int, int], device: t
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     parts = (
         _VERSION,
-        _machine(device),
+        machine_title(device),
         torch.__version__,
         torch.get_num_threads(),
         backbone.name,
@@ -165,7 +165,8 @@ def _key(backbone: Backbone, net: CamNet, image_size: tuple[int, int], device: t
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def _machine(device: torch.device) -> str:
+def machine_title(device: torch.device) -> str:
+    """The GPU or CPU by its maker's name, and what of it torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -90,3 +90,63 @@ PUBLISHED: tuple[Published, ...] = (
         source=ICPR,
     ),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSpeed:
+    """Speed and memory of one network on its authors' machine, and its I-AUROC where one is given with it."""
+
+    method: str
+    backbone: str
+    device: str
+    latency_ms: float | None = None  # of one image
+    images_per_s: float | None = None
+    gpu_mb: float | None = None
+    parameters: float | None = None  # millions
+    gflop: float | None = None
+    i_auroc: tuple[tuple[str, float], ...] = ()  # (data, per cent)
+    source: str
+
+
+def _on_p100(
+    method: str,
+    backbone: str,
+    figures: tuple[float, float, float] | None,
+    *,
+    parameters: float | None = None,
+    bottle: float | None = None,
+    screw: float,
+) -> PublishedSpeed:
+    """A row of the study's table; `figures` are latency, GPU memory and images a second."""
+    latency, gpu, rate = figures or (None, None, None)
+    given = (("MVTec bottle", bottle), ("MVTec screw", screw))
+    return PublishedSpeed(
+        method=method,
+        backbone=backbone,
+        device="P100",
+        latency_ms=latency,
+        gpu_mb=gpu,
+        images_per_s=rate,
+        parameters=parameters,
+        i_auroc=tuple((data, value) for data, value in given if value is not None),
+        source=STUDY,
+    )
+
+
+PUBLISHED_SPEED: tuple[PublishedSpeed, ...] = (
+    _on_p100("SuperSimpleNet", "WideResNet50-2", (25.58, 270.5, 96.7), parameters=33.7, bottle=100.0, screw=91.2),
+    _on_p100("Scenario A", "ResNet18", (7.78, 52.4, 398.5), parameters=4.5, bottle=100.0, screw=51.1),
+    _on_p100("Scenario B, conv adaptor", "ResNet18", (8.36, 85.9, 352.7), parameters=5.7, bottle=71.3, screw=46.6),
+    _on_p100("A with learned noise, beta 0.05", "ResNet18", (7.83, 54.5, 396.6), screw=72.3),
+    _on_p100("A with learned noise, beta 0.1", "ResNet18", None, screw=67.8),
+    PublishedSpeed(
+        method="SuperSimpleNet, half precision",
+        backbone="WideResNet50-2",
+        device="V100S",
+        latency_ms=9.3,
+        images_per_s=268.0,
+        gflop=56.3,
+        i_auroc=(("MVTec AD, mean of 15", 98.4),),
+        source=ICPR,
+    ),
+)
