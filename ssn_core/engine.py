@@ -63,12 +63,12 @@ def plans_in_few_bits(device: torch.device) -> list[Plan]:
     """What this device can compute in 16 bits, the most promising first."""
     if device.type == "cuda":
         return [Plan(dtype="float16"), Plan(dtype="float16", exact_stages=_STAGES)]
-    if device.type == "cpu" and _cpu_has_bfloat16():
+    if device.type == "cpu" and cpu_has_bfloat16():
         return [Plan(dtype="bfloat16", exact_stages=stages) for stages in (0, 2, 3, _STAGES)]
     return []
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 itself; where it does not, it would be slower than float32."""
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -102,15 +102,17 @@ def axis_matrix(cells_in: int, cells_out: int, *, radius: int, padding: Padding,
     if cells_in != cells_out:
         unit = F.interpolate(unit, cells_out, mode="linear", align_corners=align_corners)
     upsampled = unit[:, 0].T
-    average = torch.stack([_shifted(upsampled, d, padding) for d in (-1, 0, 1)]).mean(0)
-    return torch.stack([_shifted(average, d, padding) for d in range(-radius, radius + 1)], dim=2)
+    average = torch.stack([shifted(upsampled, d, padding) for d in (-1, 0, 1)]).mean(0)
+    return torch.stack([shifted(average, d, padding) for d in range(-radius, radius + 1)], dim=2)
 
 
-def _shifted(signal: Tensor, offset: int, padding: Padding) -> Tensor:
+def shifted(signal: Tensor, offset: int, padding: Padding) -> Tensor:
     """Row i becomes row i + offset; beyond the edge: the edge's row, or zeros."""
     wanted = torch.arange(signal.shape[0]) + offset
     inside = wanted.clamp(0, signal.shape[0] - 1)
-    return signal[inside] if padding == "replicate" else signal[inside] * (wanted == inside)[:, None]
+    if padding == "replicate":
+        return signal[inside]
+    return signal[inside] * (wanted == inside).view(-1, *[1] * (signal.dim() - 1))
 
 
 class _Axis:
@@ -214,7 +216,7 @@ class _LinearPart:
         """
         ones = [torch.ones(side, 1, dtype=torch.float64) for side in self._size]
         offsets = range(-self._radius, self._radius + 1)
-        rows, columns = (torch.cat([_shifted(one, d, self._padding) for d in offsets], dim=1) for one in ones)
+        rows, columns = (torch.cat([shifted(one, d, self._padding) for d in offsets], dim=1) for one in ones)
         through = torch.einsum("kyx,Xx->yXk", seen, columns)
         parts = torch.cat((through, bias.expand(1, self._size[1], -1)))
         shares = torch.cat((rows, ones[0]), dim=1)

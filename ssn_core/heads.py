@@ -64,7 +64,11 @@ class CamHead(nn.Module):
 
     def forward(self, features: Tensor) -> Output:
         """(B, C, h, w) -> score (B,), cam (B, h, w)."""
-        hidden = F.relu(self.norm(self.conv(pad_edges(features, 2, self.padding))))
+        return self.judge(self.conv(pad_edges(features, 2, self.padding)))
+
+    def judge(self, convolved: Tensor) -> Output:
+        """What follows the convolution: (B, width, h, w) -> score (B,), cam (B, h, w)."""
+        hidden = F.relu(self.norm(convolved))
         cam = torch.einsum("bkhw,k->bhw", hidden, self.weight.to(hidden.dtype)).float()
         return Output(score=pool_top(cam, self.pooling_fraction) + self.bias, cam=cam)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from torch import Tensor
 
 from ssn_core.anomalies import Cells, Truth, draw_places, marked_bad, with_noise
 from ssn_core.backbone import TAP_CHANNELS, tap_sizes
+from ssn_core.engine import cpu_has_bfloat16
 from ssn_core.features import TapCache
-from ssn_core.heads import CamHead
+from ssn_core.folded_training import FoldedTraining
+from ssn_core.heads import CamHead, Output
 from ssn_core.learned_noise import LearnedNoise, statistics_held
 from ssn_core.local_evidence import LocalHead, LocalTraining, Pointed
 from ssn_core.losses import total_loss
@@ -50,8 +53,9 @@ class EpochReport:
 
 
 def _half_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast, on a GPU; weights, scores and losses stay float32 everywhere."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    """bfloat16 where the device multiplies it itself; weights, scores and losses stay float32 everywhere."""
+    fast = device.type == "cuda" or (device.type == "cpu" and cpu_has_bfloat16())
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
 class Trainer:
@@ -89,6 +93,10 @@ class Trainer:
             self.learned = LearnedNoise(recipe, sum(TAP_CHANNELS[recipe.backbone]), device) if learned else None
         if recipe.standardise:
             self.net.start_standardised(*self._channel_statistics())
+        self.folded: FoldedTraining | None = None
+        if not recipe.adds_noise and FoldedTraining.holds(self.net):
+            wide = taps.backbone.tap_shapes(recipe.image_size)
+            self.folded = FoldedTraining(self.net, (wide[0], wide[1]), device)
         self.marks = self._read_marks()
         self.generator = torch.Generator(device).manual_seed(recipe.seed)
         self.sampler = Sampler(examples, balanced=not good_only, flip_good=recipe.flip_good, seed=recipe.seed)
@@ -128,9 +136,8 @@ class Trainer:
         while self.epoch < self.epochs:
             losses = []
             samples = self.sampler.epoch()
-            for start in range(0, len(samples), self.recipe.batch_size):
-                batch = samples[start : start + self.recipe.batch_size]
-                losses.append(self._step(batch))
+            for batch, taps in self._batches(samples):
+                losses.append(self._step(batch, taps))
                 seen += len(batch)
                 if on_step:
                     on_step(seen, total)
@@ -154,7 +161,7 @@ class Trainer:
 
         def pointed(index: int) -> Pointed:
             *wide, tap1 = (tap.to(self.device) for tap in self.cache.read([self.examples[index].key]))
-            return Pointed(self.net.judge(self.net.features(*wide)).cam[0], tap1[0], self.examples[index].bad)
+            return Pointed(self._judged(wide).cam[0], tap1[0], self.examples[index].bad)
 
         training = LocalTraining(local, seed=self.recipe.seed)
         # Good ones first: they say from where on a CAM points at something.
@@ -168,13 +175,33 @@ class Trainer:
         if isinstance(self.net.head, CamHead):
             self.net.head.bias.zero_()
 
-    def _step(self, samples: NDArray[np.int64]) -> Tensor:
+    def _judged(self, taps: Sequence[Tensor]) -> Output:
+        """Score and CAM without synthetic anomalies: layer2 and layer3, on the device."""
+        if self.folded is not None:
+            return self.folded(*taps)
+        return self.net.judge(self.net.features(*taps))
+
+    def _batches(self, samples: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
+        """An epoch's batches with their taps, the next one being read while the caller computes with this one."""
+        size = self.recipe.batch_size
+        batches = [samples[start : start + size] for start in range(0, len(samples), size)]
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            coming = reader.submit(self._oriented, batches[0])
+            for batch, following in zip(batches, [*batches[1:], None], strict=True):
+                taps = coming.result()
+                if following is not None:
+                    coming = reader.submit(self._oriented, following)
+                yield batch, taps
+
+    def _step(self, samples: NDArray[np.int64], read: Sequence[Tensor]) -> Tensor:
         truth = self._truth(samples)
+        taps = [tap.to(self.device, memory_format=torch.channels_last, non_blocking=True) for tap in read]
         with _half_precision(self.device):
-            features = self.net.features(*self._oriented(samples))
             if self.recipe.adds_noise:
-                features, truth = self._with_anomalies(features, truth)
-            output = self.net.judge(features)
+                features, truth = self._with_anomalies(self.net.features(*taps), truth)
+                output = self.net.judge(features)
+            else:
+                output = self._judged(taps)
         loss = total_loss(self.recipe, output, truth)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -258,7 +285,7 @@ class Trainer:
             if axes and len(rows):
                 for tap in taps:
                     tap[rows] = tap[rows].flip(axes)
-        return [tap.to(self.device, memory_format=torch.channels_last, non_blocking=True) for tap in taps]
+        return taps
 
     def _identity(self) -> dict[str, Any]:
         """What a saved state must share with this run; a GPU's random state means nothing to a CPU."""

@@ -1,0 +1,108 @@
+"""One training step of a CAM network with a third of the multiplications: the same outputs, the same gradients.
+
+Training spends its time in the adaptor and the 5x5 convolution, at layer2's size for the channels of both taps. Both
+are linear in the taps, so the identity of :mod:`ssn_core.folded` holds here too, and stays differentiable: each step
+multiplies the two weights into one kernel (a small product that does not grow with the batch), applies the part that
+belongs to layer3 at layer3's own size, and leaves out the gradient of the features, which nobody needs: the taps are
+fixed.
+
+    out = conv(tap2; K2) + sum_dy sum_dx  R_dy (K3_dydx tap3) R_dx^T + c,       K = conv weight . adaptor weight
+
+c is what the convolution makes of the adaptor's bias. Batch norm would take it away in training, but its running mean,
+which inference uses, must know it.
+
+It needs a linear adaptor, a CAM head and no synthetic anomalies: noise is added to the adapted features, cell by cell.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssn_core.adaptors import LinearAdaptor
+from ssn_core.folded import axis_matrix, shifted
+from ssn_core.heads import CamHead, Output
+from ssn_core.model import CamNet
+from ssn_core.padding import pad_edges
+
+Shape = tuple[int, int, int]  # (C, h, w)
+
+
+class FoldedTraining:
+    """Layer2 and layer3 -> score and CAM, as the network itself computes them, differentiable in its weights.
+
+    Args:
+        net: whose weights are used at every call, as they are then; training or eval mode as it is then, too.
+        shapes: of the two taps, layer2 first.
+        device: of taps and network.
+
+    Raises:
+        ValueError: the identity does not hold for this network (:meth:`holds`).
+    """
+
+    def __init__(self, net: CamNet, shapes: tuple[Shape, Shape], device: torch.device) -> None:
+        if not isinstance(net.adaptor, LinearAdaptor) or not isinstance(net.head, CamHead):
+            raise ValueError("Only a CAM head on a linear adaptor can be trained in this way")
+        self._combine, self._adaptor, self._head = net.combine, net.adaptor, net.head
+        self._device = device
+        self._channels = [channels for channels, _, _ in shapes]
+        (_, *fine), _ = shapes
+        combine = net.combine
+        self._size = fine[0] * combine.scale, fine[1] * combine.scale
+        offsets = self._head.conv.weight.shape[2]
+        self._radius = offsets // 2
+        # (cells out, cells in x offsets) for rows and columns of each tap; None: it has the output's size already.
+        self._axes: list[tuple[Tensor, Tensor] | None] = [
+            None if size == self._size else (self._axis(size[0], self._size[0]), self._axis(size[1], self._size[1]))
+            for size in ((height, width) for _, height, width in shapes)
+        ]
+        # (cells, offsets): where the kernel's rows and columns see the adaptor's bias; all ones with continued edges.
+        offset = range(-self._radius, self._radius + 1)
+        ones = [torch.ones(side) for side in self._size]
+        self._seen = [torch.stack([shifted(one, d, combine.padding) for d in offset], dim=1).to(device) for one in ones]
+
+    @staticmethod
+    def holds(net: CamNet) -> bool:
+        """Whether a network can be trained in this way; the recipe must add no synthetic anomalies besides."""
+        return isinstance(net.adaptor, LinearAdaptor) and isinstance(net.head, CamHead)
+
+    def _axis(self, cells_in: int, cells_out: int) -> Tensor:
+        combine = self._combine
+        matrix = axis_matrix(
+            cells_in,
+            cells_out,
+            radius=self._radius,
+            padding=combine.padding,
+            align_corners=combine.align_corners,
+        )
+        return matrix.float().flatten(1).to(self._device)
+
+    def __call__(self, tap2: Tensor, tap3: Tensor) -> Output:
+        """(B, C2, h2, w2) and (B, C3, h3, w3) -> score (B,) and CAM (B, h, w)."""
+        weight, bias = self._adaptor.weight, self._adaptor.bias
+        kernel = self._head.conv.weight  # (k, c, y, x)
+        folded = kernel.permute(0, 2, 3, 1) @ weight[:, :, 0, 0]  # (k, y, x, C)
+        parts = torch.split(folded, self._channels, dim=3)
+        found = [self._part(*each) for each in zip((tap2, tap3), parts, self._axes, strict=True)]
+        hidden = found[0] + found[1]
+        if bias is not None:
+            seen = torch.einsum("kcyx,c->kyx", kernel, bias)
+            hidden = hidden + torch.einsum("kyx,hy,wx->khw", seen, *self._seen)
+        return self._head.judge(hidden)
+
+    def _part(self, tap: Tensor, kernel: Tensor, axes: tuple[Tensor, Tensor] | None) -> Tensor:
+        """(B, C, h, w) and (k, n, n, C) -> (B, k, H, W)."""
+        width, offsets, _, channels = kernel.shape
+        if axes is None:  # nothing to gain at the tap's own size: one convolution
+            averaged = F.avg_pool2d(pad_edges(tap, 1, self._head.padding), 3, stride=1)
+            weight = kernel.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+            return F.conv2d(pad_edges(averaged, self._radius, self._head.padding), weight)
+        batch, _, height, breadth = tap.shape
+        rows, columns = axes
+        cells = tap.permute(0, 2, 3, 1).reshape(-1, channels)
+        products = cells @ kernel.permute(1, 2, 0, 3).reshape(-1, channels).T  # (B h w, dy dx k)
+        by_row = products.view(batch, height, breadth, offsets, -1).transpose(2, 3)
+        wide = columns @ by_row.reshape(batch * height * offsets, breadth * offsets, width)  # (B h dy, W, k)
+        out = rows @ wide.view(batch, height * offsets, -1)  # (B, H, W k)
+        return out.view(batch, *self._size, width).permute(0, 3, 1, 2)
