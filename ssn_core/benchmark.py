@@ -12,13 +12,11 @@ that of the best batch size, without decoding.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import cycle
@@ -31,6 +29,7 @@ from PIL import Image
 from torch import Tensor
 
 from ssn_core.backbone import Backbone, load_backbone
+from ssn_core.benchmark_row import Row
 from ssn_core.checkpoint import load_model
 from ssn_core.engine import EXACT, PLAIN, Engine, Plan, build
 from ssn_core.engine_choice import engine_for, machine_title, probe_pixels
@@ -85,58 +84,6 @@ class Candidate:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             return backbone, CamNet(recipe).eval()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One measurement; times in ms, memory in MiB, None = n/a. A ratio above 1 means faster than what it names."""
-
-    title: str
-    recipe: str
-    backbone: str
-    weights: str  # imagenet | bundled | random
-    head: str  # trained | random
-    image_size: str  # "H x W", pixels
-    computation: str  # ours, in words
-    p50_ms: float
-    p95_ms: float
-    reference_p50_ms: float
-    reference_p95_ms: float
-    ratio: float
-    plain_p50_ms: float
-    ratio_to_plain: float
-    decoded_p50_ms: float  # file to score
-    decoded_p95_ms: float
-    reference_decoded_p50_ms: float
-    reference_decoded_p95_ms: float
-    decoded_ratio: float
-    decoded_files: str
-    images_per_s: float
-    best_batch: int
-    reference_images_per_s: float
-    reference_best_batch: int
-    throughput_ratio: float
-    peak_memory_mib: float
-    memory_before_model_mib: float
-    reference_peak_memory_mib: float
-    gpu_memory_mib: float | None
-    reference_gpu_memory_mib: float | None
-    parameters: int
-    reference_parameters: int
-    multiply_adds: int
-    reference_multiply_adds: int
-    error: float  # of a score, logit: ours against the plain network
-    device: str
-    machine: str
-    threads: int
-    omp_wait_policy: str
-    rounds: int
-    warm_up: int
-    seed: int
-    python: str
-    torch: str
-    torchvision: str
-    measured_at: str  # UTC, ISO 8601
 
 
 @dataclass(frozen=True)
@@ -214,22 +161,6 @@ def measure(
         seed=candidate.recipe.seed,
         **_surroundings(device),
     )
-
-
-def to_csv(rows: Sequence[Row]) -> bytes:
-    """The rows as CSV; "" = n/a."""
-    target = io.StringIO()
-    table = csv.DictWriter(target, [field.name for field in fields(Row)])
-    table.writeheader()
-    for row in rows:
-        table.writerow({name: _cell(value) for name, value in asdict(row).items()})
-    return target.getvalue().encode("utf-8", "replace")
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return format(value, ".5g")
-    return "" if value is None else value
 
 
 def _plain(backbone: Backbone, net: CamNet, size: tuple[int, int], device: torch.device) -> Engine:

@@ -14,7 +14,8 @@ from ssn_core.sources import scan
 from ssn_core.terminal import bars, messages, write
 
 if TYPE_CHECKING:
-    from ssn_core.benchmark import Candidate, Row
+    from ssn_core.benchmark import Candidate
+    from ssn_core.benchmark_row import Row
 
 _PICTURES = 16  # files of --images that are decoded in turn
 _MOST_ROUNDS = 10_000
@@ -52,7 +53,8 @@ def _run(options: argparse.Namespace) -> None:
 
     import torch
 
-    from ssn_core.benchmark import STEPS, Effort, measure, to_csv
+    from ssn_core.benchmark import STEPS, Effort, measure
+    from ssn_core.benchmark_row import to_csv
     from ssn_core.engine_choice import user_cache
     from ssn_core.inference import best_device
 

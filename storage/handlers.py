@@ -20,6 +20,7 @@ HANDLERS: Mapping[str, str] = {
     "train": "storage.training_jobs:train",
     "score": "storage.training_jobs:score",
     "inspect": "storage.training_jobs:inspect",
+    "benchmark": "storage.benchmark_jobs:run",
     "report": "storage.reports:run_job",
 }
 

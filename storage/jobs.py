@@ -55,6 +55,7 @@ LANES: Mapping[str, str] = {
     "train": "compute",
     "score": "compute",
     "inspect": "compute",
+    "benchmark": "compute",
     "import": "import",
     "demo": "import",
     "report": "import",

@@ -277,7 +277,8 @@ def _kept_by(session: Session, model_ids: list[int]) -> dict[int, str]:
         add(session.scalars(studies), "A study of agreement rests on it")
     jobs = session.execute(select(JobRow.id, JobRow.payload).where(JobRow.status.in_(ACTIVE))).all()
     working = "A job is working with it; wait for it or cancel it"
-    add((payload.get("model_id") for _, payload in jobs), working)
+    for _, payload in jobs:
+        add((payload.get("model_id"), *payload.get("model_ids", ())), working)
     trained = select(ModelRow.id).where(ModelRow.job_id.in_([job_id for job_id, _ in jobs]))
     add(session.scalars(trained), working)
     return kept

@@ -32,6 +32,7 @@ KIND_WORDS = {
     "train": "Training",
     "score": "Scoring",
     "inspect": "Inspection",
+    "benchmark": "Benchmark",
     "report": "Report",
 }
 

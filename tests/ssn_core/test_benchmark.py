@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import torch
 
 from ssn_core import benchmark, footprint
 from ssn_core.backbone import load_backbone
-from ssn_core.benchmark import STEPS, Candidate, Effort, Row, measure, to_csv
+from ssn_core.benchmark import STEPS, Candidate, Effort, measure
+from ssn_core.benchmark_row import Row, to_csv
 from ssn_core.cli import main
 from ssn_core.engine import EXACT, build
 from ssn_core.engine_choice import probe_pixels
@@ -203,6 +206,15 @@ def test_the_csv_leaves_out_what_is_not_available(row: Row) -> None:
     assert float(read["ratio"]) == pytest.approx(row.ratio, rel=1e-3)
     for name in ("p50_ms", "p95_ms", "reference_p50_ms", "ratio"):
         assert float(read[name]) > 0
+
+
+def test_a_row_comes_back_from_json_and_a_damaged_one_does_not(row: Row) -> None:
+    kept = json.loads(json.dumps(asdict(row)))
+    assert Row.of(kept) == row
+    damaged = [{**kept, "p50_ms": "9"}, {**kept, "p50_ms": None}, {**kept, "more": 1}, {**kept, "title": 3}, []]
+    for values in (*damaged, {**kept, "p50_ms": float("nan")}, {**kept, "p50_ms": True}):
+        with pytest.raises(SsnError):
+            Row.of(values)
 
 
 def test_published_speeds_are_those_of_the_study() -> None:
