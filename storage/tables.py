@@ -361,3 +361,19 @@ class OpinionVerdictRow(Base):
     settles: Mapped[bool]  # given where first and other verdicts differed
     seconds: Mapped[float | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class LimitSampleRow(Base):
+    """An image pinned as the reference for "just still good" or "already bad"; a pin taken away keeps its row."""
+
+    __tablename__ = "limit_samples"
+    __table_args__ = (Index(None, "project_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    verdict: Mapped[str] = mapped_column(String(8))  # good | bad: which side of the limit it shows
+    inspector: Mapped[str] = mapped_column(String(100))  # who pinned it
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    removed_by: Mapped[str | None] = mapped_column(String(100))
+    removed_at: Mapped[datetime | None]

@@ -2,41 +2,28 @@
 // not asked while someone labels.
 
 const BOARDS = new Map(); // project -> Board
-const DETAILS = 200; // images in one request for names and labels
-const AHEAD = 8; // full-size images fetched ahead in the one-image view
 const TEARDOWN_MS = 1500; // an element that comes back within this time was only remounted
+const PAN_PX = 60; // px that one arrow key moves a zoomed picture
 const TEXT_LIKE = "textarea, select, [contenteditable=true], " +
   "input:not([type=checkbox]):not([type=radio]):not([type=range]):not([type=button]):not([type=submit])";
 const HAS_OWN_KEYS = "button, a, input, summary, [role=slider], [role=radio], [role=radiogroup], [role=tab], " +
   "[role=option], [role=listbox], [role=menu], [role=combobox], [role=switch]";
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-const kept = {
-  read: (storage, key, fallback) => readJson(storage, key, fallback),
-  write(storage, key, value) {
-    try {
-      storage.setItem(key, JSON.stringify(value));
-    } catch {
-      return; // comfort only: the place, the size and the view are chosen anew next time
-    }
-  },
-};
-
-class Board extends BoardView {
+class Board extends SingleView {
   constructor(data) {
-    super();
-    this.project = data.project;
-    this.items = new Map(); // image -> {id, name, w, h, label}
-    this.asked = new Set(); // images whose details are on their way
-    this.pictures = new Map(); // image -> full-size Image, fetched ahead
+    super(data);
     this.view = kept.read(localStorage, "ssn.view", "board") === "single" ? "single" : "board";
     this.edge = Math.min(EDGE.max, Math.max(EDGE.min, Number(kept.read(localStorage, "ssn.edge", EDGE.start)) || EDGE.start));
-    this.filter = null;
-    this.ids = null; // null: not loaded yet
     this.columns = this.rows = 1; // of the board, once it is laid out
-    this.current = 0; // place in ids; ids.length means past the end, where no key can give a verdict
+    this.tiles = [];
     this.message = "";
+    this.keyMap = new KeyMap();
+    this.keyPanel = new KeyPanel(this.keyMap, () => this.paint());
     this.held = []; // keys pressed while the element is being remounted
     this.onKey = (event) => this.key(event);
+    this.onKeyUp = (event) => this.mapWanted && (event.type === "blur" || this.keyMap.action(event) === "map") && this.showMap(false);
+    this.onHide = () => this.leases.release();
     this.watch = () => this.visible();
   }
 
@@ -45,6 +32,7 @@ class Board extends BoardView {
   attach(root, data) {
     clearTimeout(this.goodbye);
     this.data = data;
+    this.modelMap.take(data.model);
     if (this.root === root) return this.paint();
     this.root = root;
     this.build();
@@ -54,19 +42,24 @@ class Board extends BoardView {
       // Whoever came by the navigation still has its link in focus, and the link would swallow arrows and Enter.
       if (document.activeElement?.closest?.("[data-testid=stSidebarNav]")) document.activeElement.blur();
       document.addEventListener("keydown", this.onKey, true);
+      document.addEventListener("keyup", this.onKeyUp, true);
+      addEventListener("blur", this.onKeyUp);
+      addEventListener("pagehide", this.onHide);
       queue.watchers.add(this.watch);
       this.unsubscribe = queue.subscribe(() => this.paint());
+      this.limits.load();
     }
     this.observer?.disconnect();
     this.observer = new ResizeObserver(() => this.layout());
     this.observer.observe(root);
     this.onResize ??= () => this.layout();
     addEventListener("resize", this.onResize);
-    if (this.ids === null) this.load(this.startFilter());
+    if (this.ids === null) this.load(this.startFilter(), this.startOrder());
     else {
       this.layout(true);
       if (returns) this.load(this.filter);
     }
+    this.lensChanged();
     for (const event of this.held.splice(0)) if (performance.now() - event.at < REMOUNT_MS) this.key(event);
   }
 
@@ -75,10 +68,14 @@ class Board extends BoardView {
     clearTimeout(this.goodbye);
     const letGo = () => {
       document.removeEventListener("keydown", this.onKey, true);
+      document.removeEventListener("keyup", this.onKeyUp, true);
+      removeEventListener("blur", this.onKeyUp);
+      removeEventListener("pagehide", this.onHide);
       removeEventListener("resize", this.onResize);
       this.observer?.disconnect();
       queue.watchers.delete(this.watch);
       this.unsubscribe?.();
+      this.leases.release();
       this.listening = false;
       this.root = null;
       this.held = [];
@@ -87,134 +84,37 @@ class Board extends BoardView {
     else letGo();
   }
 
-  // ---- the list -----------------------------------------------------------------------------------------------
+  // ---- verdicts -----------------------------------------------------------------------------------------------
 
-  storageKey(name) {
-    return `ssn.${name}.${queue.installation}.${this.project}`;
-  }
-
-  startFilter() {
-    const filter = kept.read(sessionStorage, this.storageKey("filter"), null);
-    if (FILTERS.includes(filter)) return filter;
-    return queue.liveCounts(this.project)?.unlabelled ? "none" : "all";
-  }
-
-  async get(path, query) {
-    const response = await fetch(`${path}?${new URLSearchParams({ t: this.data.token, ...query })}`);
-    if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `status ${response.status}`);
-    return response.json();
-  }
-
-  async load(filter) {
-    const turn = (this.turn = (this.turn ?? 0) + 1);
-    this.filter = filter;
-    kept.write(sessionStorage, this.storageKey("filter"), filter);
-    this.paint();
-    try {
-      const { ids } = await this.get("/ssn/list", { filter });
-      if (turn !== this.turn) return;
-      const place = kept.read(sessionStorage, this.storageKey(`place.${filter}`), 0);
-      const at = ids.findIndex((id) => id >= place); // lists are in the order in which images came in
-      this.ids = ids;
-      this.current = at < 0 ? 0 : at;
-      this.failed = "";
-      await this.details(Math.max(0, this.current - 60), this.current + DETAILS - 60);
-      if (turn !== this.turn) return;
-    } catch (error) {
-      if (turn !== this.turn) return;
-      this.failed = error.message;
-      this.retry = setTimeout(() => this.load(filter), 3000);
-    }
-    this.message = "";
-    this.shownAt = performance.now();
-    this.layout(true);
-  }
-
-  /** Fetch names, sizes and labels of ids[from..to) that are not here yet. */
-  async details(from, to) {
-    const missing = this.ids.slice(Math.max(0, from), to).filter((id) => !this.items.has(id) && !this.asked.has(id));
-    for (let start = 0; start < missing.length; start += DETAILS) {
-      const some = missing.slice(start, start + DETAILS);
-      for (const id of some) this.asked.add(id);
-      try {
-        const { items, now } = await this.get("/ssn/details", { ids: some.join(",") });
-        for (const item of items) this.items.set(item.id, item);
-        queue.learn(items.map((item) => [item.id, item.label]), now);
-      } finally {
-        for (const id of some) this.asked.delete(id);
-      }
-    }
-    if (missing.length) this.paint();
-  }
-
-  lookAhead() {
-    const page = this.columns * this.rows || DETAILS;
-    const [from, to] = [this.current - page, this.current + 2 * page + 60];
-    this.details(from, to).catch(() => setTimeout(() => this.root && this.lookAhead(), 2000));
-    if (this.view === "board") {
-      const next = this.pageStart() + page;
-      if (this.aheadOf === next) return;
-      this.aheadOf = next;
-      forget(this.ahead ?? []);
-      this.ahead = this.ids.slice(next, next + page).map((id) => Object.assign(new Image(), { src: this.url("thumb", id) }));
-      return;
-    }
-    const near = new Set(this.ids.slice(Math.max(0, this.current - 2), this.current + AHEAD + 1));
-    for (const [id, image] of this.pictures) {
-      if (near.has(id)) continue;
-      forget([image]);
-      this.pictures.delete(id);
-    }
-    for (const id of this.ids.slice(this.current, this.current + AHEAD + 1)) this.picture(id);
-  }
-
-  picture(id) {
-    let image = this.pictures.get(id);
-    if (!image) {
-      image = Object.assign(new Image(), { fetchPriority: this.ids[this.current] === id ? "high" : "auto", src: this.url("image", id), alt: this.items.get(id)?.name ?? "", draggable: false });
-      this.pictures.set(id, image);
-      image.decode().then(
-        () => ((image.ready = true), this.ids?.[this.current] === id && this.paint()),
-        () => setTimeout(() => {
-          if (this.pictures.get(id) !== image) return;
-          this.pictures.delete(id); // asked for again when it is painted or near
-          if (this.ids?.[this.current] === id) this.paint();
-        }, 1500),
-      );
-    }
-    return image;
-  }
-
-  url(kind, id) {
-    return `/ssn/${kind}/${id}?t=${this.data.token}`;
-  }
-
-  visible() {
-    if (!this.ids) return [];
-    if (this.view === "single") return this.ids.slice(Math.max(0, this.current - 12), this.current + 13);
-    return this.ids.slice(this.pageStart(), this.pageStart() + this.columns * this.rows);
-  }
-
-  pageStart() {
-    const page = Math.max(1, this.columns * this.rows);
-    return Math.floor(Math.min(this.current, Math.max(0, this.ids.length - 1)) / page) * page;
-  }
-
-  // ---- what the inspector does --------------------------------------------------------------------------------
-
+  /** A verdict for the selection or, without one, for the image (the stack) at a place of the list. */
   give(verdict, at, { advance }) {
-    const id = this.ids?.[at];
-    if (id === undefined) return;
-    const seconds = this.view === "single" ? Math.round(performance.now() - this.shownAt) / 1000 : null;
-    const done = queue.record(this.project, {
-      image: id, verdict, seconds, origin: this.view === "single" ? "single" : "board", name: this.items.get(id)?.name,
-    });
-    this.message = done ? "" : "Please type your name in the sidebar first: each verdict is kept under a name.";
-    this.move(done && advance ? at + 1 : at, { keepMessage: true, past: true });
+    if (this.ids?.[at] === undefined && !this.selection.size) return;
+    const asked = this.selection.size ? this.ids.filter((id) => this.selection.has(id)) : [this.ids[at]];
+    const free = asked.filter((id) => this.holder(id) === undefined);
+    const last = this.selection.size ? this.ids.indexOf(asked.at(-1)) : at;
+    if (!free.length) {
+      this.message = `${this.holder(asked[0])} has this image now; the next free one is yours`;
+      return this.move(advance ? this.nextFree(last + 1) : last, { keepMessage: true, past: true });
+    }
+    const images = free.flatMap((id) => this.members(id));
+    const single = this.view === "single";
+    const seconds = single && images.length === 1 ? Math.round(performance.now() - this.shownAt) / 1000 : null;
+    const origin = single ? "single" : "board";
+    const done = queue.recordAll(this.project, images.map((image) => ({ image, verdict, seconds, origin, name: this.items.get(image)?.name })));
+    if (!done) {
+      this.message = "Please type your name in the sidebar first: each verdict is kept under a name.";
+      return this.move(at, { keepMessage: true, past: true });
+    }
+    for (const image of images) this.given.add(image);
+    const word = this.data.palette[verdict].word;
+    const left = asked.length - free.length ? ` ${asked.length - free.length} left to others who have them now.` : "";
+    this.message = images.length > 1 || left ? `${word} for ${images.length} images. ${this.keyMap.shown("undo")} takes it back.${left}` : "";
+    if (this.selection.size) this.selection.clear();
+    return this.move(advance ? this.nextFree(last + 1) : last, { keepMessage: true, past: true, chosen: !advance });
   }
 
   toggle(at) {
-    this.give(queue.label(this.ids[at]) === "bad" ? "good" : "bad", at, { advance: false });
+    this.give(this.look(this.ids[at]).label === "bad" ? "good" : "bad", at, { advance: false });
   }
 
   undo() {
@@ -224,71 +124,24 @@ class Board extends BoardView {
     const name = step?.name || "the image";
     if (!step) this.message = "Nothing to undo";
     else if (step.overruled) this.message = `Not undone: somebody else has changed ${name} to ${word} since`;
-    else this.message = `Undone: ${name} is ${word} again`;
-    const at = step ? this.ids.indexOf(step.image) : -1;
+    else if (step.n + step.left === 1) this.message = `Undone: ${name} is ${word} again`;
+    else this.message = `Undone for ${step.n} images${step.left ? `; ${step.left} were changed by somebody else since` : ""}`;
+    const at = step ? this.ids.findIndex((id) => id === step.image || this.stackAt(id)?.includes(step.image)) : -1;
     this.move(at >= 0 ? at : this.current, { keepMessage: true, past: true });
   }
 
-  move(to, { keepMessage = false, past = false } = {}) {
+  // ---- going about, selecting ---------------------------------------------------------------------------------
+
+  move(to, { keepMessage = false, past = false, chosen = true } = {}) {
     if (!this.ids) return;
     this.current = Math.max(0, Math.min(to, this.ids.length - (past ? 0 : 1)));
+    this.chosen = chosen;
     if (!keepMessage) this.message = "";
     this.shownAt = performance.now();
     if (this.ids[this.current] !== undefined)
-      kept.write(sessionStorage, this.storageKey(`place.${this.filter}`), this.ids[this.current]);
+      kept.write(sessionStorage, this.storageKey(`place.${this.filter}.${this.order}`), this.ids[this.current]);
     this.paint();
     this.lookAhead();
-  }
-
-  show(view) {
-    this.view = view;
-    kept.write(localStorage, "ssn.view", view);
-    if (this.ids && this.current >= this.ids.length) this.current = Math.max(0, this.ids.length - 1);
-    this.shownAt = performance.now();
-    this.layout(true);
-  }
-
-  key(event) {
-    if (!this.root) return;
-    const target = event.composedPath?.()[0];
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
-    if (target?.closest?.(TEXT_LIKE) || document.querySelector("[role=dialog]")) return;
-    if (!this.root.isConnected) {
-      this.held.push({ key: event.key, code: event.code, at: performance.now(), preventDefault() {}, stopPropagation() {} });
-      return;
-    }
-    const action = this.action(event, target);
-    if (!action) return;
-    event.preventDefault();
-    event.stopPropagation();
-    action();
-  }
-
-  action(event, target) {
-    const letter = /^[a-z]$/i.test(event.key) ? event.key.toLowerCase() : /^Key[A-Z]$/.test(event.code) && event.key.length === 1 ? event.code[3].toLowerCase() : "";
-    if (VERDICT_KEYS[letter]) return () => this.give(VERDICT_KEYS[letter], this.current, { advance: true });
-    if (letter === "z") return () => this.undo();
-    if (event.key === "?") return () => this.toggleHelp();
-    if (event.key === "Escape" && !this.parts.help.hidden) return () => this.toggleHelp(false);
-    const control = target?.closest?.(HAS_OWN_KEYS);
-    if (control && !control.classList.contains("tile")) return null; // that control's own keys
-    if (!this.ids) return null;
-    const page = this.columns * this.rows;
-    const board = this.view === "board";
-    switch (event.key) {
-      case "ArrowLeft": return () => this.move(this.current - 1);
-      case "ArrowRight": return () => this.move(this.current + 1);
-      case "ArrowUp": return board ? () => this.step(-this.columns) : null;
-      case "ArrowDown": return board ? () => this.step(this.columns) : null;
-      case "PageUp": return () => this.move(this.current - (board ? page : 10));
-      case "PageDown": return () => this.move(this.current + (board ? page : 10));
-      case "Home": return () => this.move(0);
-      case "End": return () => this.move(this.ids.length - 1);
-      case "Enter":
-      case " ": return () => this.show(board ? "single" : "board");
-      case "Escape": return board ? null : () => this.show("board");
-      default: return null;
-    }
   }
 
   step(by) {
@@ -296,8 +149,127 @@ class Board extends BoardView {
     if (to >= 0 && to < this.ids.length) this.move(to);
   }
 
+  show(view) {
+    this.view = view;
+    this.mapWanted = false;
+    kept.write(localStorage, "ssn.view", view);
+    if (this.ids && this.current >= this.ids.length) this.current = Math.max(0, this.ids.length - 1);
+    this.shownAt = performance.now();
+    this.layout(true);
+  }
+
+  /** A click on a tile; `opens`: it asks to see the image rather than to judge it. */
+  click(at, event, opens) {
+    const id = this.ids[at];
+    if (event.shiftKey) this.selection.range(this.ids, this.current, at);
+    else if (event.ctrlKey || event.metaKey) this.selection.toggle(id);
+    else if (opens) {
+      this.move(at);
+      return this.view === "board" && this.show("single");
+    } else if (this.selection.size) this.selection.clear();
+    else if (event.altKey) return this.give("unsure", at, { advance: false });
+    else return this.toggle(at);
+    return this.move(at);
+  }
+
+  /** Tiles under the frame that is being drawn; `keep`: with those selected before. */
+  frame(ids, keep) {
+    const before = keep ? [...this.selection.ids] : [];
+    this.selection.set([...new Set([...before, ...ids])]);
+    this.message = "";
+    this.paint();
+  }
+
+  selectTo(to) {
+    const place = Math.max(0, Math.min(to, this.ids.length - 1));
+    this.selection.range(this.ids, Math.min(this.current, this.ids.length - 1), place);
+    this.move(place);
+  }
+
+  selectPage() {
+    const start = this.pageStart();
+    this.selection.set(this.ids.slice(start, start + this.columns * this.rows));
+    this.paint();
+  }
+
+  dropSelection() {
+    this.selection.clear();
+    this.paint();
+  }
+
+  // ---- keys ---------------------------------------------------------------------------------------------------
+
+  key(event) {
+    if (!this.root) return;
+    const target = event.composedPath?.()[0];
+    const all = (event.ctrlKey || event.metaKey) && letterOf(event) === "a" && this.view === "board";
+    if (((event.ctrlKey || event.metaKey) && !all) || event.altKey || event.repeat || event.isComposing) return;
+    if (target?.closest?.(TEXT_LIKE) || document.querySelector("[role=dialog]")) return;
+    if (!this.root.isConnected) {
+      this.held.push({ key: event.key, code: event.code, shiftKey: event.shiftKey, at: performance.now(), preventDefault() {}, stopPropagation() {} });
+      return;
+    }
+    const action = this.keyPanel.waiting !== null ? () => this.keyPanel.take(event) : all ? this.ids?.length && (() => this.selectPage()) : this.action(event, target);
+    if (!action) return;
+    event.preventDefault();
+    event.stopPropagation();
+    action();
+  }
+
+  action(event, target) {
+    const name = this.keyMap.action(event);
+    if (VERDICT_KEYS.includes(name)) return () => this.give(name, this.current, { advance: true });
+    if (name) return this.named(name);
+    if (event.key === "?") return () => this.toggleHelp();
+    if (event.key === "Escape" && !this.parts.help.hidden) return () => this.toggleHelp(false);
+    const control = target?.closest?.(HAS_OWN_KEYS);
+    if (control && !control.classList.contains("tile")) return null; // that control's own keys
+    if (!this.ids) return null;
+    const page = this.columns * this.rows;
+    const board = this.view === "board";
+    if (event.key in ARROWS) return this.arrow(ARROWS[event.key], event.shiftKey, board);
+    switch (event.key) {
+      case "PageUp": return () => this.move(this.current - (board ? page : 10));
+      case "PageDown": return () => this.move(this.current + (board ? page : 10));
+      case "Home": return () => this.move(0);
+      case "End": return () => this.move(this.ids.length - 1);
+      case "Enter":
+      case " ": return () => this.show(board ? "single" : "board");
+      case "+":
+      case "=": return board ? null : () => this.lens.zoom(ZOOM.step);
+      case "-": return board ? null : () => this.lens.zoom(1 / ZOOM.step);
+      case "Escape":
+        if (this.selection.size) return () => this.dropSelection();
+        return board ? null : () => this.show("board");
+      default: return null;
+    }
+  }
+
+  named(name) {
+    const single = this.view === "single";
+    switch (name) {
+      case "undo": return () => this.undo();
+      case "select": return () => this.ids?.[this.current] !== undefined && (this.selection.toggle(this.ids[this.current]), this.paint());
+      case "stack": return () => this.turnStack();
+      case "map": return single ? () => this.showMap(true) : null;
+      case "pin": return single ? () => this.pin() : null;
+      case "invert": return single ? () => this.invert() : null;
+      case "fit": return single ? () => this.fit() : null;
+      default: return null;
+    }
+  }
+
+  arrow([x, y], shift, board) {
+    if (!board && shift && this.lens.scale > 1) return () => this.lens.pan(-PAN_PX * x, -PAN_PX * y);
+    if (shift && (board || x)) return () => this.selectTo(this.current + x + y * this.columns);
+    if (x) return () => this.move(this.current + x);
+    return board ? () => this.step(y * this.columns) : null;
+  }
+
   toggleHelp(on = this.parts.help.hidden) {
     this.parts.help.hidden = !on;
+    this.keyPanel.waiting = null;
+    this.keyPanel.draw();
     this.parts.keys.setAttribute("aria-expanded", String(on));
   }
 }

@@ -2,48 +2,12 @@
 
 const GAP = 8; // px between tiles
 const EDGE_ROOM = 5; // px around the board, for the frame of the current tile
-const FILTERS = ["all", "none", "good", "bad", "unsure"];
-const LEAST = 16; // px: a picture of 20,000 x 10 pixels would be a line that nobody sees; it is stretched to a band
 const BOTTOM = 26; // px below the board, of the page's own margin
 const EDGE = { min: 90, max: 420, start: 170 }; // px: the side of a square tile of the same area
-const VERDICT_KEYS = { g: "good", b: "bad", u: "unsure" };
-const HELP = [
-  [["G"], "Good, then the next image"],
-  [["B"], "Bad, then the next image"],
-  [["U"], "Unsure, then the next image"],
-  [["Z"], "Undo, step by step"],
-  [["←", "→", "↑", "↓"], "Move"],
-  [["Page ↑", "Page ↓"], "Other page of the board"],
-  [["Enter"], "Board or one image"],
-  [["Click"], "Bad, click again: good"],
-  [["Right click"], "Unsure"],
-  [["?"], "Show or hide these keys"],
-];
-
-function make(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-}
-
-/** Stop loading pictures nobody will see: a browser opens six connections, and verdicts need one of them. */
-function forget(images) {
-  for (const image of images) if (!image.complete) image.removeAttribute("src");
-}
-
-/** Try again later when a picture could not be loaded and is still wanted: the server may be restarting. */
-function persist(image, wait = 1500) {
-  image.onerror = () => setTimeout(() => {
-    const address = image.getAttribute("src");
-    if (!address || !image.isConnected) return;
-    persist(image, Math.min(2 * wait, 15000));
-    image.src = address;
-  }, wait);
-  return image;
-}
+const MOSAIC = 4; // pictures on the tile of a stack
 
 /** The drawing half of the board; `class Board` adds what the inspector does. */
-class BoardView {
+class BoardView extends BoardList {
   build() {
     const { palette } = this.data;
     const p = (this.parts = {});
@@ -55,6 +19,41 @@ class BoardView {
       };
       return button;
     };
+    p.views = { board: press(make("button", { textContent: "Board" }), () => this.show("board")), single: press(make("button", { textContent: "One image" }), () => this.show("single")) };
+    p.keys = press(make("button", { className: "plain", textContent: "?", title: "Keys", ariaLabel: "Keys" }), () => this.toggleHelp());
+    p.save = make("div", { className: "save" });
+    p.save.setAttribute("role", "status");
+    p.progress = make("div", { className: "progress" });
+    p.bars = Object.fromEntries(VERDICT_NAMES.map((verdict) => {
+      const bar = make("i");
+      bar.style.background = palette[verdict].colour;
+      p.progress.append(bar);
+      return [verdict, bar];
+    }));
+    p.grid = make("div", { className: "grid" });
+    p.stage = make("div", { className: "stage" });
+    p.wasDrag = rubberBand(p.stage, () => (this.view === "board" ? this.tiles ?? [] : []), (ids, keep) => this.frame(ids, keep));
+    p.strip = make("div", { className: "strip" });
+    p.previous = press(make("button", { className: "plain", textContent: "‹ Previous" }), () => this.turnPage(-1));
+    p.next = press(make("button", { className: "plain", textContent: "Next ›" }), () => this.turnPage(1));
+    p.where = make("span");
+    p.message = make("div", { className: "message" });
+    p.message.setAttribute("role", "status");
+    p.chosen = make("div", { className: "chosen" });
+    p.chosen.setAttribute("role", "status");
+    p.help = this.keyPanel.node;
+    this.buildSingle(press, palette);
+    const views = make("div", { className: "segments" }, p.views.board, p.views.single);
+    const head = make("div", { className: "head" }, this.buildFilters(press, palette), make("div", { className: "spacer" }), views, p.keys, p.save);
+    const tools = make("div", { className: "head tools" }, ...this.buildTools(press), p.people, make("div", { className: "spacer" }), p.sizeLabel, p.lens);
+    p.foot = make("div", { className: "foot" }, p.previous, p.where, p.next);
+    this.root.replaceChildren(head, tools, p.progress, p.stage, p.strip, p.foot, p.chosen, p.message, p.help);
+    this.pageKey = this.shownPicture = null;
+    this.stripTiles = new Map();
+  }
+
+  buildFilters(press, palette) {
+    const p = this.parts;
     p.filters = {};
     const filters = make("div", { className: "segments" });
     filters.setAttribute("role", "group");
@@ -68,6 +67,21 @@ class BoardView {
       p.filters[filter] = { button, n };
       filters.append(button);
     }
+    return filters;
+  }
+
+  /** Second line: order and stacks, and the size of the thumbnails (its place is the lens's in the one-image view). */
+  buildTools(press) {
+    const p = this.parts;
+    p.order = make("select", { className: "order" }, ...Object.entries(ORDERS).map(([value, textContent]) => make("option", { value, textContent })));
+    p.order.setAttribute("aria-label", "Order of the images");
+    p.order.onchange = () => {
+      this.load(this.filter, p.order.value);
+      this.root.focus({ preventScroll: true }); // letters are for the board again, not for the menu
+    };
+    p.refresh = press(make("button", { className: "plain", textContent: "Refresh list", title: "Read the list again, as it is now" }), () => this.load(this.filter));
+    p.stacks = press(make("button", { className: "plain toggle", textContent: "Stacks" }), () => this.showStacks(!this.stacked));
+    p.stacks.title = "Near-duplicates and images of the same part on one tile, with one verdict for all";
     p.size = make("input", { type: "range", min: EDGE.min, max: EDGE.max, step: 10, value: this.edge });
     p.size.setAttribute("aria-label", "Size of the thumbnails");
     p.size.oninput = () => {
@@ -76,54 +90,8 @@ class BoardView {
       this.layout(true);
     };
     p.sizeLabel = make("label", { className: "size" }, "Size", p.size);
-    p.views = { board: press(make("button", { textContent: "Board" }), () => this.show("board")), single: press(make("button", { textContent: "One image" }), () => this.show("single")) };
-    p.keys = press(make("button", { className: "plain", textContent: "?", title: "Keys", ariaLabel: "Keys" }), () => this.toggleHelp());
-    p.save = make("div", { className: "save" });
-    p.save.setAttribute("role", "status");
-    p.progress = make("div", { className: "progress" });
-    p.bars = Object.fromEntries(VERDICT_NAMES.map((verdict) => {
-      const bar = make("i");
-      bar.style.background = palette[verdict].colour;
-      p.progress.append(bar);
-      return [verdict, bar];
-    }));
-    p.stage = make("div", { className: "stage" });
-    p.strip = make("div", { className: "strip" });
-    p.previous = press(make("button", { className: "plain", textContent: "‹ Previous" }), () => this.turnPage(-1));
-    p.next = press(make("button", { className: "plain", textContent: "Next ›" }), () => this.turnPage(1));
-    p.where = make("span");
-    p.message = make("div", { className: "message" });
-    p.message.setAttribute("role", "status");
-    p.refresh = press(make("button", { className: "plain", textContent: "Refresh list", title: "Read the list again, as it is now" }), () => this.load(this.filter));
-    p.help = make("div", { className: "help", hidden: true }, make("h3", { textContent: "Keys" }), make("dl", {}, ...HELP.flatMap(([keys, what]) => [
-      make("dt", {}, ...keys.map((name) => make("kbd", { textContent: name }))), make("dd", { textContent: what }),
-    ])));
-    this.buildSide(press, palette);
-    const views = make("div", { className: "segments" }, p.views.board, p.views.single);
-    const head = make("div", { className: "head" }, filters, make("div", { className: "spacer" }), p.sizeLabel, views, p.keys, p.save);
-    p.foot = make("div", { className: "foot" }, p.previous, p.where, p.next, make("div", { className: "spacer" }), p.refresh);
-    this.root.replaceChildren(head, p.progress, p.stage, p.strip, p.foot, p.message, p.help);
-    this.pageKey = this.shownPicture = null;
-    this.stripTiles = new Map();
-  }
-
-  buildSide(press, palette) {
-    const p = this.parts;
-    p.photo = make("div", { className: "photo" });
-    p.nowMark = make("span", { className: "mark" });
-    p.nowWord = make("span");
-    p.now = make("div", { className: "now" }, p.nowMark, p.nowWord);
-    p.verdicts = Object.fromEntries(Object.entries(VERDICT_KEYS).map(([letter, verdict]) => {
-      const { sign, word, colour } = palette[verdict];
-      const button = press(make("button", { className: `verdict give-${verdict}` }, make("span", { className: "sign", textContent: sign }), word, make("kbd", { textContent: letter.toUpperCase() })), () => this.give(verdict, this.current, { advance: true }));
-      button.style.setProperty("--verdict", colour);
-      return [verdict, button];
-    }));
-    p.undo = press(make("button", { className: "plain undo" }, "Undo", make("kbd", { textContent: "Z" })), () => this.undo());
-    p.place = make("div", { className: "where" });
-    p.name = make("div", { className: "name" });
-    p.single = make("div", { className: "single" }, p.photo, make("div", { className: "side" }, p.now, ...Object.values(p.verdicts), p.undo, p.place, p.name));
-    p.grid = make("div", { className: "grid" });
+    p.people = make("span", { className: "people" });
+    return [p.order, p.refresh, p.stacks];
   }
 
   turnPage(by) {
@@ -135,7 +103,8 @@ class BoardView {
     if (!this.root?.isConnected) return;
     const p = this.parts;
     p.strip.hidden = this.view !== "single" || !this.ids?.length;
-    p.foot.hidden = this.view === "single";
+    p.foot.hidden = p.sizeLabel.hidden = this.view === "single";
+    p.lens.hidden = this.view !== "single";
     const around = this.root.getBoundingClientRect().height - p.stage.getBoundingClientRect().height;
     const scroller = this.root.getRootNode().host?.closest("[data-testid=stMain]");
     const top = this.root.getBoundingClientRect().top + (scroller?.scrollTop ?? 0);
@@ -165,7 +134,6 @@ class BoardView {
 
   paint() {
     if (!this.root?.isConnected) return;
-    const p = this.parts;
     this.paintHead();
     const single = this.view === "single";
     if (!this.ids || !this.ids.length || (single && this.current >= this.ids.length)) this.paintEmpty();
@@ -187,7 +155,15 @@ class BoardView {
     }
     for (const verdict of VERDICT_NAMES) p.bars[verdict].style.width = `${counts?.total ? (100 * counts[verdict]) / counts.total : 0}%`;
     for (const [view, button] of Object.entries(p.views)) button.setAttribute("aria-pressed", String(view === this.view));
-    p.sizeLabel.style.visibility = this.view === "board" ? "" : "hidden"; // keeps its place: nothing jumps
+    p.order.value = this.order;
+    p.refresh.textContent = this.order === "random" ? "Shuffle again" : "Refresh list";
+    p.stacks.hidden = !this.stackOf.size;
+    p.stacks.setAttribute("aria-pressed", String(this.stacked));
+    const { labels, atWork } = this.leases.people;
+    const names = [...new Set([...Object.keys(labels), ...Object.keys(atWork)])];
+    const people = names.length < 2 ? "" : names.map((name) => `${name in atWork ? "● " : ""}${name} ${labels[name] ?? 0}`).join("  ");
+    if (p.people.textContent !== people) p.people.textContent = people;
+    p.people.title = "Labels that stand, by inspector; ● is at work now";
     const status = queue.status();
     p.save.dataset.level = status.level;
     p.save.dataset.unsaved = String(queue.unsaved);
@@ -206,22 +182,33 @@ class BoardView {
     p.where.textContent = !n ? "" : single ? `${Math.min(this.current + 1, n)} of ${n}` : `${start + 1}–${Math.min(start + page, n)} of ${n}`;
     const end = n && this.current >= n && !single ? "End of this list" : "";
     if (p.message.textContent !== (this.message || end)) p.message.textContent = this.message || end;
-    p.message.style.bottom = `${this.root.getBoundingClientRect().bottom - p.stage.getBoundingClientRect().bottom + 12}px`;
+    const below = this.root.getBoundingClientRect().bottom - p.stage.getBoundingClientRect().bottom;
+    p.message.style.bottom = `${below + 12}px`;
+    p.chosen.style.top = `${p.stage.getBoundingClientRect().top - this.root.getBoundingClientRect().top + 12}px`;
+    const images = [...this.selection.ids].reduce((n, id) => n + this.members(id).length, 0);
+    const [good, bad, unsure] = VERDICT_KEYS.map((name) => this.keyMap.shown(name));
+    const chosen = images ? `${images} selected: ${good}, ${bad} or ${unsure} labels ${images === 1 ? "it" : "them all"} · Esc drops` : "";
+    if (p.chosen.textContent !== chosen) p.chosen.textContent = chosen;
   }
 
   paintEmpty() {
     const p = this.parts;
     if (this.view === "single" && this.ids?.length) this.paintStrip();
     this.pageKey = this.shownPicture = null;
+    this.tiles = [];
     const button = (text, action) => make("button", { className: "plain", type: "button", textContent: text, onclick: action });
     let title = "";
     let text = "";
     const row = make("div", { className: "row" });
     if (this.failed) {
       [title, text] = ["The list could not be read", `${this.failed}. Trying again …`];
+      if (this.order !== "oldest") row.append(button("Oldest first", () => this.load(this.filter, "oldest")));
     } else if (this.ids?.length) {
       [title, text] = ["End of this list", "All its images have been shown."];
       row.append(button("‹ Last image", () => this.move(this.ids.length - 1)), button("Board", () => this.show("board")), button("Refresh list", () => this.load(this.filter)));
+    } else if (this.ids && this.reason) {
+      [title, text] = [`“${ORDERS[this.order]}” cannot be had yet`, this.reason];
+      row.append(button("Oldest first", () => this.load(this.filter, "oldest")));
     } else if (this.ids) {
       const none = this.filter === "none";
       title = none ? "Every image has a verdict" : this.filter === "all" ? "No images yet" : `No image is marked ${this.data.palette[this.filter].word.toLowerCase()}`;
@@ -231,26 +218,47 @@ class BoardView {
     p.stage.replaceChildren(make("div", { className: "empty" }, make("h3", { textContent: title }), make("div", { textContent: text }), row));
   }
 
+  /** What a stack or an image wears: {label, sign, word}; a stack of different labels says how far it is. */
+  look(id) {
+    const { palette } = this.data;
+    const members = this.members(id);
+    const labels = members.map((member) => queue.label(member));
+    if (labels.every((label) => label === labels[0])) {
+      const { sign, word } = palette[labels[0] ?? "none"];
+      return { label: labels[0], sign: labels[0] ? sign : "", word };
+    }
+    const n = labels.filter(Boolean).length;
+    return { label: null, sign: `${n}/${labels.length}`, word: `${n} of ${labels.length} labelled` };
+  }
+
   tile(id, at) {
     const { palette } = this.data;
-    const image = persist(make("img", { src: this.url("thumb", id), alt: "", draggable: false, decoding: "async" }));
+    const stack = this.stackAt(id);
+    const pictures = (stack ?? [id]).slice(0, MOSAIC).map((member) => persist(make("img", { src: this.url("thumb", member), alt: "", draggable: false, decoding: "async" })));
     const mark = make("span", { className: "mark" });
-    const node = make("button", { type: "button", className: "tile" }, image, mark);
+    const node = make("button", { type: "button", className: "tile" }, ...pictures, mark);
+    if (stack) node.append(make("span", { className: "count", textContent: `${stack.length}` }));
     node.dataset.id = id;
     node.refresh = (current) => {
-      const label = queue.label(id);
-      const { sign, word, colour } = palette[label ?? "none"];
+      const { label, sign, word } = this.look(id);
       const name = this.items.get(id)?.name ?? "";
+      const holder = this.holder(id);
+      const chosen = this.selection.has(id);
       node.classList.toggle("current", current);
-      if (node.label !== label || node.named !== name) {
-        [node.label, node.named] = [label, name];
-        node.dataset.label = label ?? "none";
-        if (label) node.style.setProperty("--verdict", colour);
-        else node.style.removeProperty("--verdict");
-        mark.textContent = label ? sign : "";
-        node.title = name;
-        node.setAttribute("aria-label", `${name}: ${word}`);
-      }
+      node.classList.toggle("selected", chosen);
+      node.classList.toggle("stack", Boolean(stack));
+      node.classList.toggle("opened", this.stacked && !stack && this.stackOf.has(id));
+      node.classList.toggle("held", holder !== undefined);
+      const said = `${label}/${sign}/${name}/${holder}/${chosen}`;
+      if (node.said === said) return;
+      node.said = said;
+      node.dataset.label = label ?? "none";
+      if (label) node.style.setProperty("--verdict", palette[label].colour);
+      else node.style.removeProperty("--verdict");
+      mark.textContent = sign;
+      const all = stack ? `${name} and ${stack.length - 1} more: one verdict for all` : name;
+      node.title = holder === undefined ? all : `${all} (${holder} has it now)`;
+      node.setAttribute("aria-label", [`${all}: ${word}`, ...(holder === undefined ? [] : [`${holder} has it now`]), ...(chosen ? ["selected"] : [])].join(", "));
     };
     node.at = at;
     return node;
@@ -260,7 +268,7 @@ class BoardView {
     const p = this.parts;
     const start = this.pageStart();
     const ids = this.ids.slice(start, start + this.columns * this.rows);
-    const key = `${this.columns}x${this.rows}/${ids.join()}`;
+    const key = `${this.columns}x${this.rows}/${this.stacked}/${ids.join()}`;
     const hadFocus = this.root.getRootNode().activeElement?.classList.contains("tile");
     if (this.pageKey !== key) {
       this.pageKey = key;
@@ -270,11 +278,7 @@ class BoardView {
         const open = make("span", { className: "open", textContent: "⤢", title: "Show large" });
         node.append(open);
         node.onclick = (event) => {
-          if (event.target === open) {
-            this.move(node.at);
-            this.show("single");
-          } else if (event.altKey) this.give("unsure", node.at, { advance: false });
-          else this.toggle(node.at);
+          if (!p.wasDrag()) this.click(node.at, event, event.target === open);
         };
         node.oncontextmenu = (event) => {
           event.preventDefault();
@@ -291,67 +295,5 @@ class BoardView {
       node.tabIndex = current ? 0 : -1;
       if (current && hadFocus) node.focus({ preventScroll: true });
     });
-  }
-
-  paintSingle() {
-    const p = this.parts;
-    const id = this.ids[this.current];
-    const item = this.items.get(id);
-    const label = queue.label(id);
-    const look = this.data.palette[label ?? "none"];
-    if (p.stage.firstChild !== p.single) {
-      forget([...p.grid.querySelectorAll("img"), ...(this.ahead ?? [])]);
-      this.pageKey = this.aheadOf = null;
-      p.stage.replaceChildren(p.single);
-    }
-    const image = this.picture(id);
-    const key = `${id}/${image.ready ? "full" : "thumb"}/${item ? 1 : 0}`;
-    if (this.shownPicture !== key) {
-      this.shownPicture = key;
-      const shown = image.ready ? image : persist(make("img", { src: this.url("thumb", id), alt: item?.name ?? "", draggable: false }));
-      const [w, h] = [item?.w || 1, item?.h || 1];
-      const scale = Math.min((this.stage.width - 206 - 24) / w, (this.stage.height - 24) / h);
-      shown.style.width = `${Math.max(LEAST, Math.round(w * scale))}px`;
-      shown.style.height = `${Math.max(LEAST, Math.round(h * scale))}px`;
-      p.photo.replaceChildren(shown);
-      this.root.dataset.shown = image.ready ? id : "";
-    }
-    for (const node of [p.photo, p.now]) {
-      if (label) node.style.setProperty("--verdict", look.colour);
-      else node.style.removeProperty("--verdict");
-    }
-    p.nowMark.textContent = label ? look.sign : "";
-    p.nowWord.textContent = look.word;
-    p.nowWord.style.color = label ? "" : "#5b6774";
-    for (const [verdict, button] of Object.entries(p.verdicts)) button.setAttribute("aria-pressed", String(verdict === label));
-    p.undo.disabled = !queue.undoStack.some((step) => step.kind === "label" && step.project === this.project);
-    p.place.textContent = `${this.current + 1} of ${this.ids.length}`;
-    p.name.textContent = item?.name ?? "";
-    p.name.title = item?.name ?? "";
-    this.paintStrip();
-  }
-
-  paintStrip() {
-    const slots = Math.max(3, Math.floor((this.stage.width + 6) / 68));
-    const from = this.current - Math.floor(slots / 2);
-    const tiles = new Map();
-    const nodes = [];
-    for (let at = from; at < from + slots; at++) {
-      const id = this.ids[at];
-      if (id === undefined) {
-        nodes.push(make("span", { className: "gap" }));
-        continue;
-      }
-      const node = this.stripTiles.get(id) ?? this.tile(id, at);
-      node.at = at;
-      node.tabIndex = -1;
-      node.onclick = () => this.move(node.at);
-      node.refresh(at === this.current);
-      tiles.set(id, node);
-      nodes.push(node);
-    }
-    for (const [id, node] of this.stripTiles) if (!tiles.has(id)) forget(node.querySelectorAll("img"));
-    this.stripTiles = tiles;
-    this.parts.strip.replaceChildren(...nodes);
   }
 }

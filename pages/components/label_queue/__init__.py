@@ -1,4 +1,4 @@
-"""The browser's label queue (queue.js), and what a component needs to hand to it.
+"""The browser's label queue (tabs.js and queue.js), and what a component needs to hand to it.
 
 Streamlit gives each component a module of its own, which cannot import another one: the queue's source is put in front
 of each component's, and the queue itself lives once per tab.
@@ -14,12 +14,12 @@ from typing import Any
 from pages.components import resources, state
 from storage import projects
 
-_SOURCE = Path(__file__).with_name("queue.js")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("tabs.js", "queue.js"))
 
 
 def with_queue(*component_js: Path) -> str:
     """The source of a component's module with the queue in front: its code may use `queue`."""
-    return "\n".join(path.read_text(encoding="utf-8") for path in (_SOURCE, *component_js))
+    return "\n".join(path.read_text(encoding="utf-8") for path in (*_SOURCES, *component_js))
 
 
 def queue_data(known: list[projects.Project]) -> dict[str, Any]:

@@ -4,65 +4,39 @@
 // A verdict gets a sequence number, goes into localStorage (the outbox), is shown at once, and is posted until the
 // server has acknowledged it. The server ignores a (client, sequence number) it has already stored, so sending
 // twice is harmless. Outboxes of tabs that are gone are adopted: a Web Lock, held for the life of a tab, says
-// which ones are alive.
+// which ones are alive (tabs.js).
 //
 // There are two kinds of verdict: on an image ("label") and on where a model's map of it looks ("map"). Each kind has
 // outboxes and an address of its own, so that labels never wait for the other kind. A verdict's subject is the image,
 // or "<model>.<image>".
 //
-// This file has no exports: Python puts it in front of each component's own module code.
+// These files have no exports: Python puts them in front of each component's own module code.
 
 const VERDICT_NAMES = ["good", "bad", "unsure"];
 const BATCH = 200; // events in one request: about 40 kB, below the limit of requests that outlive the page
 const RETRY_MS = [400, 800, 1600, 3200, 5000];
-const POLL_MS = 4000; // how often an idle, visible tab asks for the work of others
-const ADOPT_MS = 15000; // how often a tab looks for outboxes of dead tabs
 const TIMEOUT_MS = 20000;
-const ALIVE_MS = 150000; // without Web Locks: a tab silent for longer counts as gone (timers slow down to 60 s)
 const REMOUNT_MS = 400; // Streamlit may remount a component's element: keys pressed meanwhile still count
-const OUTBOX = "ssn.outbox.";
 const ADDRESSES = { label: "/ssn/labels", map: "/ssn/map-verdicts" };
 const MAP_RETRY_MS = 5000;
 
-const mapSubject = (model, image) => `${model}.${image}`;
-const subjectOf = (event) => (event.model_id === undefined ? event.image_id : mapSubject(event.model_id, event.image_id));
-const stateAfter = (event) => (event.verdict === "cleared" ? null : event.verdict);
-
-function randomId() {
-  if (globalThis.crypto?.randomUUID) return crypto.randomUUID(); // exists only on https and localhost
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
-}
-
-function readJson(storage, key, fallback) {
-  try {
-    return JSON.parse(storage.getItem(key)) ?? fallback;
-  } catch {
-    return fallback; // storage is forbidden, or somebody else wrote there
-  }
-}
-
-class LabelQueue {
+class LabelQueue extends TabOutboxes {
   constructor() {
-    this.installation = null;
-    this.tokens = {}; // project -> permission to post
+    super();
     this.project = null; // the project whose counts are watched
     this.inspector = "";
-    this.own = new Map(); // kind and project -> box {key, kind, project, client, seq, events}
-    this.adopted = new Map(); // outbox key -> box
     this.known = new Map(); // subject -> {label, at}: what the server said, and when (server time)
     this.counts = new Map(); // project -> {at, total, good, bad, unsure, unlabelled}
-    this.undoStack = []; // this tab's verdicts, newest last
+    this.undoStack = []; // this tab's verdicts, newest last; those of one key press share a turn
+    this.turns = 0;
+    this.mapsSeen = new Set(); // images whose map this tab has shown
     this.rejected = []; // [sequence number, reason] of verdicts the server cannot use
     this.failures = 0; // requests failed in a row
     this.problem = ""; // for people, when waiting will not help
-    this.durable = true; // false when the browser refuses to keep the outbox
-    this.tab = randomId();
     this.watchers = new Set(); // functions that return the images on the screen
     this.listeners = new Set();
     this.wake = null;
     this.pumping = false;
-    this.holdTabLock();
-    this.listen();
   }
 
   // ---- what components call -----------------------------------------------------------------------------------
@@ -117,39 +91,58 @@ class LabelQueue {
   }
 
   /** One verdict. Returns false when nobody has said who is looking. */
-  record(project, { image, verdict, origin, seconds = null, name = "" }) {
+  record(project, said) {
+    return this.recordAll(project, [said]);
+  }
+
+  /** Verdicts of one key press, which one undo takes back: [{image, verdict, origin, seconds, name}]. */
+  recordAll(project, all) {
     if (!this.inspector) return false;
-    const was = this.label(image);
-    this.undoStack.push({ kind: "label", project, image, verdict, was, name });
-    this.enqueue("label", project, { image_id: image, verdict, was, origin, seconds, is_undo: false });
+    const turn = ++this.turns;
+    this.enqueue("label", project, all.map(({ image, verdict, origin, seconds = null, name = "" }) => {
+      const was = this.label(image);
+      this.undoStack.push({ kind: "label", project, image, verdict, was, name, turn });
+      return { image_id: image, verdict, was, origin, seconds, is_undo: false, map_seen: this.mapsSeen.has(image) };
+    }));
     return true;
+  }
+
+  /** A component has shown the model's map of this image: verdicts from now on say so. */
+  sawMap(image) {
+    this.mapsSeen.add(image);
   }
 
   /** One verdict on a model's map of an image. Returns false when nobody has said who is looking. */
   recordMap(project, { model, image, verdict, name = "" }) {
     if (!this.inspector) return false;
     const was = this.mapVerdict(model, image);
-    this.undoStack.push({ kind: "map", project, model, image, verdict, was, name });
-    this.enqueue("map", project, { model_id: model, image_id: image, verdict, was });
+    this.undoStack.push({ kind: "map", project, model, image, verdict, was, name, turn: ++this.turns });
+    this.enqueue("map", project, [{ model_id: model, image_id: image, verdict, was }]);
     return true;
   }
 
   /**
-   * Take back this tab's newest verdict; returns {kind, image, was, name}, or null when there is none left.
-   * A verdict that somebody else has changed since is left alone: then {overruled: true, now, ...}.
+   * Take back this tab's newest key press; returns {kind, image, was, name, n, left}, or null when there is none left.
+   * `n` verdicts were taken back, `left` were not, because somebody else has changed the label since; with n = 0 the
+   * answer has {overruled: true, now}. `image` is the first of several.
    * `seen` tells of a step whether the page shows what it changed: nobody takes back what he cannot see.
    */
   undo(project, origin, seen = ({ kind }) => kind === "label") {
     if (!this.inspector) return null;
-    const at = this.undoStack.findLastIndex((step) => step.project === project && seen(step));
-    if (at < 0) return null;
-    const [step] = this.undoStack.splice(at, 1);
-    const now = step.kind === "map" ? this.mapVerdict(step.model, step.image) : this.label(step.image);
-    if (now !== step.verdict) return { ...step, now, overruled: true };
-    const back = { image_id: step.image, verdict: step.was ?? "cleared", was: now };
-    if (step.kind === "map") this.enqueue("map", project, { ...back, model_id: step.model });
-    else this.enqueue("label", project, { ...back, origin, seconds: null, is_undo: true });
-    return step;
+    const last = this.undoStack.findLastIndex((step) => step.project === project && seen(step));
+    if (last < 0) return null;
+    const { turn } = this.undoStack[last];
+    const first = this.undoStack.findIndex((step) => step.turn === turn);
+    const steps = this.undoStack.splice(first, last - first + 1);
+    const state = (step) => (step.kind === "map" ? this.mapVerdict(step.model, step.image) : this.label(step.image));
+    const mine = steps.filter((step) => state(step) === step.verdict);
+    if (!mine.length) return { ...steps[0], n: 0, left: steps.length, now: state(steps[0]), overruled: true };
+    this.enqueue(mine[0].kind, project, mine.map((step) => {
+      const back = { image_id: step.image, verdict: step.was ?? "cleared", was: state(step) };
+      if (step.kind === "map") return { ...back, model_id: step.model };
+      return { ...back, origin, seconds: null, is_undo: true, map_seen: this.mapsSeen.has(step.image) };
+    }));
+    return { ...mine[0], n: mine.length, left: steps.length - mine.length };
   }
 
   /** Verdicts that are not stored yet. */
@@ -192,23 +185,9 @@ class LabelQueue {
     return { level: "saved", text: "✓ All saved", more: "" };
   }
 
-  // ---- boxes --------------------------------------------------------------------------------------------------
+  // ---- new verdicts ---------------------------------------------------------------------------------------------
 
-  /** Boxes in the order in which their verdicts were given: those of dead tabs first. */
-  boxes() {
-    return [...this.adopted.values(), ...this.own.values()];
-  }
-
-  pending() {
-    if (!this.pendingLabels) {
-      this.pendingLabels = new Map();
-      for (const box of this.boxes())
-        for (const event of box.events) this.pendingLabels.set(subjectOf(event), stateAfter(event));
-    }
-    return this.pendingLabels;
-  }
-
-  enqueue(kind, project, said) {
+  enqueue(kind, project, all) {
     const which = `${kind} ${project}`;
     let box = this.own.get(which);
     if (!box) {
@@ -216,21 +195,10 @@ class LabelQueue {
       box = { key: `${OUTBOX}${this.installation}.${project}.${client}`, kind, project, client, seq: 0, events: [] };
       this.own.set(which, box);
     }
-    box.events.push({ client: box.client, seq: ++box.seq, inspector: this.inspector, ...said });
+    for (const said of all) box.events.push({ client: box.client, seq: ++box.seq, inspector: this.inspector, ...said });
     this.save(box);
     this.changed();
     this.pump();
-  }
-
-  save(box) {
-    this.pendingLabels = null;
-    try {
-      if (box.events.length) localStorage.setItem(box.key, JSON.stringify(box.events));
-      else localStorage.removeItem(box.key);
-      this.durable = true;
-    } catch {
-      this.durable = false; // full or forbidden: the verdicts stay in memory, and the page says so
-    }
   }
 
   // ---- sending ------------------------------------------------------------------------------------------------
@@ -329,91 +297,6 @@ class LabelQueue {
       this.notifying = false;
       for (const listener of [...this.listeners]) listener();
     });
-  }
-
-  // ---- other tabs, dead tabs, the end of this tab -------------------------------------------------------------
-
-  holdTabLock() {
-    if (navigator.locks) navigator.locks.request(this.lockName(this.tab), () => new Promise(() => {}));
-    const alive = () => {
-      try {
-        localStorage.setItem(`ssn.alive.${this.tab}`, String(Date.now()));
-      } catch {
-        this.durable = false;
-      }
-    };
-    if (!navigator.locks) {
-      alive();
-      setInterval(alive, 5000);
-    }
-  }
-
-  lockName(tab) {
-    return `ssn.tab.${tab}`;
-  }
-
-  /** Look for outboxes of dead tabs. A tab that is being reloaded lets go of its lock a moment late: look again. */
-  lookAgain() {
-    for (const wait of [0, 300, 1000, 3000]) setTimeout(() => this.adopt(), wait);
-    setInterval(() => this.adopt(), ADOPT_MS);
-    setInterval(() => this.poll(), POLL_MS);
-  }
-
-  adopt() {
-    const prefix = `${OUTBOX}${this.installation}.`;
-    let keys = [];
-    try {
-      keys = Object.keys(localStorage).filter((key) => key.startsWith(prefix));
-    } catch {
-      return; // storage is forbidden: there is nothing to adopt
-    }
-    for (const key of keys) {
-      const [project, tab] = key.slice(prefix.length).split(".");
-      if (tab === this.tab || this.adopted.has(key) || !this.tokens[project]) continue;
-      if (navigator.locks) {
-        // Held until the box is empty: no second tab adopts it meanwhile, and if this tab dies another one can.
-        navigator.locks.request(this.lockName(tab), { ifAvailable: true }, (lock) => (lock ? this.take(key, Number(project)) : null));
-      } else if (Date.now() - Number(readJson(localStorage, `ssn.alive.${tab}`, 0)) > ALIVE_MS) {
-        this.take(key, Number(project));
-      }
-    }
-  }
-
-  take(key, project) {
-    const events = readJson(localStorage, key, []); // read under the lock
-    if (!Array.isArray(events) || !events.length || this.adopted.has(key)) return null;
-    return new Promise((resolve) => {
-      const drained = () => {
-        this.adopted.delete(key);
-        this.pendingLabels = null;
-        resolve();
-      };
-      const kind = events[0].model_id === undefined ? "label" : "map";
-      this.adopted.set(key, { key, kind, project, client: events[0].client, events, drained });
-      this.pendingLabels = null;
-      this.changed();
-      this.pump();
-    });
-  }
-
-  poll() {
-    if (document.hidden || this.pumping || this.unsaved || !this.tokens[this.project]) return;
-    this.send(null, this.project);
-  }
-
-  listen() {
-    addEventListener("online", () => this.wake?.());
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.lastWords() : this.poll()));
-    addEventListener("pagehide", () => this.lastWords());
-  }
-
-  /** The page may be going away: send once more in a request that outlives it. The outbox stays until acknowledged. */
-  lastWords() {
-    for (const box of this.own.values()) {
-      if (!box.events.length || !this.tokens[box.project]) continue;
-      const { signal, ...request } = this.request(box.project, box.events.slice(0, BATCH), []);
-      fetch(ADDRESSES[box.kind], { ...request, keepalive: true }).catch(() => {}); // the next page adopts the outbox
-    }
   }
 }
 

@@ -41,10 +41,11 @@ class MapPicture:
     mask: str | None = None  # PNG, any value but 0 = defect; None: no mask
     image_id: int | None = None  # of a stored image: the strip below can then turn to it at once
     cells: str | None = None  # the map's own cells (/ssn/cells); None: the viewer says nothing of them
+    note: str | None = None  # said over the photo, where there is no map to show
 
 
-def stored_picture(image: images.Image, model: registry.Model, *, has_map: bool = True) -> MapPicture:
-    """An image of the project with its map under a model."""
+def stored_picture(image: images.Image, model: registry.Model, *, withheld: str | None = None) -> MapPicture:
+    """An image of the project with its map under a model; `withheld`: why the photo is shown alone."""
     token = resources.token(image.project_id)
     asked = f"{model.id}/{image.id}"
     return MapPicture(
@@ -52,10 +53,11 @@ def stored_picture(image: images.Image, model: registry.Model, *, has_map: bool 
         width=image.width,
         height=image.height,
         image=f"/ssn/image/{image.id}?t={token}",
-        map=f"/ssn/map/{asked}.png?t={token}" if has_map else None,
-        mask=f"/ssn/mask/{image.id}.png?t={token}" if image.has_mask else None,
+        map=f"/ssn/map/{asked}.png?t={token}" if withheld is None else None,
+        mask=f"/ssn/mask/{image.id}.png?t={token}" if image.has_mask and withheld is None else None,
         image_id=image.id,
-        cells=f"/ssn/cells/{asked}?t={token}" if has_map else None,
+        cells=f"/ssn/cells/{asked}?t={token}" if withheld is None else None,
+        note=withheld,
     )
 
 
@@ -88,7 +90,7 @@ def map_viewer(
         "picture": _as_data(picture),
         "ahead": [_as_data(later) for later in ahead],
         "scale": {"low": low, "high": high},
-        "table": _colour_table(),
+        "table": colour_table(),
         "room": room,
         "thresholds": None if thresholds is None else {"high": thresholds[0], "low": thresholds[1], "words": _words()},
     }
@@ -105,6 +107,7 @@ def _as_data(picture: MapPicture) -> dict[str, Any]:
         "map": picture.map,
         "mask": picture.mask,
         "cells": picture.cells,
+        "note": picture.note,
     }
 
 
@@ -114,6 +117,6 @@ def _words() -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _colour_table() -> str:
+def colour_table() -> str:
     """256 RGBA colours as base64 of 1024 bytes."""
     return base64.b64encode(rendering.colour_table().tobytes()).decode("ascii")
