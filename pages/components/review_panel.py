@@ -63,6 +63,11 @@ the covered ones saw that place too.
 keyboard: Tab to the picture, then arrow keys, and Shift with arrow keys to cover. **D**, **E**, **N** say where the map
 looks; **Z** takes that back too.
 """
+WITHHELD = "The map appears after your verdict"
+VERDICT_FIRST = (
+    "This project asks for verdicts before the model: whoever has seen a map is swayed by it. You may change the "
+    "verdict afterwards; such changes of mind are counted on the Audit page. The setting is there too."
+)
 ORDERS = {
     "score_desc": "Most suspicious first",
     "score_asc": "Least suspicious first",
@@ -117,10 +122,10 @@ def draw_review(project: projects.Project) -> None:
         with show:
             filter_name = _filter()
         draw_scoring(project, model)
-        _draw(model, filter_name)
+        _draw(model, filter_name, verdict_first=project.verdict_first)
 
 
-def _draw(model: registry.Model, filter_name: str) -> None:
+def _draw(model: registry.Model, filter_name: str, *, verdict_first: bool) -> None:
     large, side = st.columns(SIDES, gap="medium")
     with side:
         facts, listing = st.container(gap="xsmall"), st.container(gap="xsmall")
@@ -142,7 +147,10 @@ def _draw(model: registry.Model, filter_name: str) -> None:
     chosen = next(entry for entry in listed if entry.image_id == current)
     position = listed.index(chosen)
     with facts:
-        draw_facts(model, by_id[current], chosen)
+        if _withheld(by_id[current], verdict_first):
+            _draw_withheld(by_id[current])
+        else:
+            draw_facts(model, by_id[current], chosen)
         judged = [(by_id[entry.image_id], entry.role) for entry in listed]
         draw_map_verdict(model, judged, current=current, read_at=read_at)
     with listing:
@@ -155,7 +163,10 @@ def _draw(model: registry.Model, filter_name: str) -> None:
             st.caption(f"The first {PAGE} of this choice and order.")
         _offer_scoring(model)
     with large:
-        pictures = [stored_picture(by_id[e.image_id], model) for e in listed[position : position + 1 + AHEAD]]
+        pictures = [
+            stored_picture(by_id[e.image_id], model, withheld=_withheld(by_id[e.image_id], verdict_first))
+            for e in listed[position : position + 1 + AHEAD]
+        ]
         map_viewer(
             pictures[0],
             low=model.scale_low,
@@ -166,12 +177,20 @@ def _draw(model: registry.Model, filter_name: str) -> None:
             key=state.review_viewer_key(model.id),
         )
         thumb_strip(
-            [Thumb(e.image_id, by_id[e.image_id].name, e.score, by_id[e.image_id].label) for e in listed],
+            [
+                Thumb(
+                    e.image_id,
+                    by_id[e.image_id].name,
+                    None if _withheld(by_id[e.image_id], verdict_first) else e.score,
+                    by_id[e.image_id].label,
+                )
+                for e in listed
+            ],
             project_id=model.project_id,
             model_id=model.id,
             current=current,
             read_at=read_at,
-            advance=filter_name == "suspicious",
+            advance=filter_name == "suspicious" and not verdict_first,  # first the map that the verdict has earned
             on_pick=lambda: state.take_review_pick(model.id),
             key=state.review_strip_key(model.id),
         )
@@ -230,6 +249,18 @@ def _worklist(model: registry.Model, filter_name: str, order: str) -> Sequence[s
             limit=PAGE,
         )
     return state.keep_worklist(question, [state.ReviewEntry(s.image.id, s.score, s.role) for s in found])
+
+
+def _withheld(image: images.Image, verdict_first: bool) -> str | None:
+    """Why the model's word on an image is not shown yet, or None."""
+    return WITHHELD if verdict_first and image.label is None else None
+
+
+def _draw_withheld(image: images.Image) -> None:
+    st.markdown(literal(image.name))
+    st.markdown("**Model: hidden**", help=VERDICT_FIRST)
+    st.caption("Map and score appear after your verdict.")
+    st.markdown(f"**Label: {_verdict(None)}**")
 
 
 def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEntry) -> None:

@@ -253,3 +253,24 @@ def test_no_small_defect_is_good_news_but_no_answer_is_none(db: Database, model:
     app = _show(app, "small_defects")
     assert review_panel.EMPTY["small_defects"] in texts(app)
     assert "1 image without a map" in app.toast[0].value
+
+
+def test_verdicts_before_the_model_hide_map_score_and_model_until_there_is_one(
+    db: Database, project: projects.Project, model: registry.Model
+) -> None:
+    projects.set_verdict_first(db, project_id=project.id, value=True)
+    app = _show(open_page("review"), "suspicious")
+    picture = _viewer(app)["picture"]
+    assert (picture["map"], picture["mask"], picture["cells"]) == (None, None, None)
+    assert "after your verdict" in picture["note"]
+    strip = _strip(app)
+    assert ([item["score"] for item in strip["items"]], strip["advance"]) == ([None], False)
+    assert "Model: hidden" in texts(app)
+    assert "score 0.900" not in texts(app)
+    unlabelled = strip["items"][0]["id"]
+    said = [labels.LabelEvent("tab", 1, unlabelled, "bad", "Ada", "review", map_seen=False)]
+    labels.record(db, project_id=project.id, events=said)
+    app.run()
+    assert _viewer(app)["picture"]["map"].startswith(f"/ssn/map/{model.id}/{unlabelled}.png")
+    assert _strip(app)["items"][0]["score"] == 0.9
+    assert "Model: ✕ Bad" in texts(app)

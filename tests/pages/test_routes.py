@@ -253,6 +253,21 @@ def test_a_map_is_grey_on_the_models_fixed_scale(site: Site) -> None:
         assert np.unique(shown).tolist() == [grey]
 
 
+def test_where_the_verdict_comes_first_no_map_is_handed_out_before_it(site: Site) -> None:
+    image = images.get(site.db, image_id=site.ids[0])
+    model = add_model(site.db, site.project.id, [(image.id, 1.0, "unseen")])
+    maps.save(site.db, model_id=model.id, sha256=image.sha256, cam=np.zeros((3, 2), dtype=np.float32))
+    projects.set_verdict_first(site.db, project_id=site.project.id, value=True)
+    for path in (f"/ssn/map/{model.id}/{image.id}.png", f"/ssn/cells/{model.id}/{image.id}"):
+        refused = site.get(path)
+        assert (refused.status_code, refused.headers["cache-control"]) == (403, "no-store")
+        assert "after the first verdict" in refused.json()["error"]
+    site.post([site.event(1, image.id, map_seen=False)])
+    assert site.get(f"/ssn/map/{model.id}/{image.id}.png").status_code == 200
+    site.post([site.event(2, image.id, verdict="bad", map_seen=True)])
+    assert [event.map_seen for event in labels.history(site.db, image_id=image.id)] == [False, True]
+
+
 def test_a_map_of_another_projects_model_is_not_shown(site: Site) -> None:
     other = project_with_images(site.db, [None], name="Other")
     model = add_model(site.db, other.id, [])

@@ -199,7 +199,7 @@ class Viewer {
     this.photo = photo.value ?? null;
     this.map = map.value ?? null;
     this.mask = mask.value ?? null;
-    this.problem = !this.photo ? "The photo could not be loaded" : map.status === "rejected" ? "There is no map of this image" : "";
+    this.problem = !this.photo ? "The photo could not be loaded" : map.status === "rejected" ? "There is no map of this image" : picture.note ?? "";
     if (this.photo) {
       this.photo.alt = picture.name;
       this.parts.frame.prepend(this.photo);

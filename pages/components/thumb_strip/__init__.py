@@ -31,7 +31,7 @@ class Thumb:
 
     image_id: int
     name: str
-    score: float
+    score: float | None  # None: hidden, as the map is, until there is a verdict
     label: str | None  # good | bad | unsure | None
 
 

@@ -11,7 +11,7 @@ function element(tag, className, text = "") {
   return made;
 }
 
-const scoreOf = (item) => item.score.toFixed(2).replace("-", "−");
+const scoreOf = (item) => (item.score === null ? "hidden" : item.score.toFixed(2).replace("-", "−"));
 
 function isTyping(event) {
   const at = event.composedPath()[0];
@@ -54,6 +54,7 @@ export default function (component) {
     const item = s.data.items[at()];
     if (!item) return;
     const seconds = (performance.now() - s.shownAt) / 1000;
+    if (item.score !== null) queue.sawMap(item.id);
     const kept = queue.record(s.data.project, { image: item.id, verdict, origin: "review", seconds, name: item.name });
     s.note = kept ? "" : "Type your name in the sidebar first: each verdict carries it.";
     s.dirty = kept || s.dirty;
@@ -158,7 +159,7 @@ export default function (component) {
     }
   };
 
-  const signature = data.items.map((item) => item.id).join() + data.token;
+  const signature = data.items.map((item) => `${item.id}${item.score === null ? "?" : ""}`).join() + data.token;
   if (s.signature !== signature) {
     s.signature = signature;
     build();
