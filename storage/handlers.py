@@ -22,6 +22,7 @@ HANDLERS: Mapping[str, str] = {
     "inspect": "storage.training_jobs:inspect",
     "benchmark": "storage.benchmark_jobs:run",
     "report": "storage.reports:run_job",
+    "thumbnails": "storage.thumbnails:run_job",
 }
 
 

@@ -59,6 +59,7 @@ LANES: Mapping[str, str] = {
     "import": "import",
     "demo": "import",
     "report": "import",
+    "thumbnails": "import",
 }
 CAPACITY: Mapping[str, int] = {"compute": 1, "import": 2}  # running jobs per lane
 

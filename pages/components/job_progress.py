@@ -34,6 +34,7 @@ KIND_WORDS = {
     "inspect": "Inspection",
     "benchmark": "Benchmark",
     "report": "Report",
+    "thumbnails": "Making pictures",
 }
 
 

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from pages.components import resources
+from pages.components import picture_job, resources
 from ssn_core import rendering
 from ssn_core.errors import SsnError
 from storage import files, images, labels, map_evidence, map_verdicts, maps, projects, registry, thumbnails
@@ -113,17 +113,20 @@ def _check_verdict_first(image: images.Image) -> None:
 def thumb(request: Request, project_id: int) -> Response:
     """A small picture of an image, at most 320 px wide and high."""
     image = _image(project_id, request.path_params["image_id"])
-    path = thumbnails.thumbnail(
-        resources.database().data_dir, sha256=image.sha256, extension=image.extension, edge=thumbnails.EDGE
-    )
-    return _picture(path)
+    data_dir = resources.database().data_dir
+    if not thumbnails.thumbnail_path(data_dir, sha256=image.sha256).exists():
+        picture_job.start_once(project_id)
+    return _picture(thumbnails.thumbnail(data_dir, sha256=image.sha256, extension=image.extension))
 
 
 @answer_get
 def full_image(request: Request, project_id: int) -> Response:
     """The image as it was brought in (or a lossless rendition where browsers cannot show its format)."""
     image = _image(project_id, request.path_params["image_id"])
-    return _picture(thumbnails.display(resources.database().data_dir, sha256=image.sha256, extension=image.extension))
+    data_dir = resources.database().data_dir
+    if not thumbnails.display_path(data_dir, sha256=image.sha256, extension=image.extension).exists():
+        picture_job.start_once(project_id)
+    return _picture(thumbnails.display(data_dir, sha256=image.sha256, extension=image.extension))
 
 
 @answer_get
