@@ -27,7 +27,7 @@ from scipy import special
 
 from benchmarks.score_shapes import SHAPES, draw, truths
 from ssn_core import agreement, intervals
-from ssn_core.intervals import Interval
+from ssn_core.rates import Interval
 
 Floats = NDArray[np.float64]
 SIZES = ((10, 50), (20, 200), (50, 333), (100, 1000))  # bad, good

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssn_core.errors import SsnError
-from ssn_core.intervals import Interval, normal_quantile, repeated_rate_interval
+from ssn_core.rates import Interval, normal_quantile, repeated_rate_interval
 
 Floats = NDArray[np.float64]
 Verdicts = NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""How far a figure from n images can be trusted: intervals for rates, AUROC, AP and paired differences.
+"""How far a figure from n images can be trusted: intervals for AUROC, AP and paired differences (rates: rates.py).
 
 Bad is the positive class; labels are 0 or False = good and 1 or True = bad, scores are finite and higher = more
 suspicious. Every interval is two-sided at `level` (one-sided for an AUROC of 0 or 1), and names its method. A figure
@@ -14,29 +14,32 @@ It moves only the lower end: what nobody saw makes no model better than it looks
 
 How much is added was chosen by simulation (`python -m benchmarks.interval_coverage`, with other seeds): 10 to 100 bad
 and 50 to 1000 good images, true AUROC 0.7 to 0.995, six shapes of scores, so that no cell falls below 93.5 % but by the
-chance of the simulation. What is to be held is AUROC and AP of endlessly many images of the same mix. Above 96.5 %
-there is a reason:
+chance of the simulation. What is to be held is AUROC and AP of endlessly many images of the same mix.
 
-- Near 1 the intervals hold the truth in 97 to 99 %. The lower end cannot be missed there: few images show hardly a
-  mistake, and the truth may be far lower even if they show none. All that is missed lies above the upper end (2.5 %).
+Near 1 the lower end cannot be missed: it is never above that of perfect separation, for few images show hardly a
+mistake, and the truth may be far lower even if they show none. For a truth above it the upper end takes the whole risk.
+
+Where more than 96.5 % are held all the same, no correction holds less there without holding too little elsewhere:
+
 - AP hangs on the few good images above the first bad ones. Scores with normal and with heavy tails look alike until
   such an image is drawn, so what keeps 94 % under heavy tails holds 96 to 98 % under normal ones.
-- The difference of two models that both make few mistakes lies in images that nobody saw: up to 100 %.
+- The difference of two models that both make few mistakes lies in images that nobody saw: up to 100 %. Without the
+  correction, a third of the cells of the difference of AUROC holds too little while another third still holds more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special  # scipy.stats takes a second to import, and a page would wait for it
 
-from ssn_core.errors import SettingError
 from ssn_core.influence import ap_bias, ap_influence, placements
 from ssn_core.metrics import ap, checked, i_auroc
+from ssn_core.rates import Interval, check_level, most_compatible_rate, normal_quantile
 
 Floats = NDArray[np.float64]
 
@@ -45,17 +48,8 @@ HALF_SEEN = 0.5  # AUROC: cannot be told from the other class
 TOLD_BY_ONE = 1.5  # difference of AUROC: one of the models tells them
 HIDDEN_BAD, GOOD_ABOVE = 0.25, 0.2  # AP: a bad image that scores like good ones, a good one above all
 HIDDEN_FROM_ONE, ABOVE_IN_ONE = 0.25, 0.5  # difference of AP: for one of the models
+SEVERAL = 1.5  # mistakes from which on their spread can be told
 _ROUNDING = 1e-12
-
-
-@dataclass(frozen=True)
-class Interval:
-    """From `low` to `high`, both included; `method` says how it was found, for a page or report to print."""
-
-    low: float
-    high: float
-    method: str
-    level: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -64,79 +58,6 @@ class Difference:
 
     value: float
     interval: Interval | None
-
-
-def rate_interval(events: int, n: int, *, level: float = 0.95) -> Interval | None:
-    """The score interval for a rate of `events` in `n` (Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212).
-
-    None for n = 0. Unlike the textbook interval it stays inside [0, 1] and is not empty at 0 or n events. Its coverage
-    swings about `level` with the true rate, and keeps it on average.
-
-    Raises:
-        ValueError: not 0 <= events <= n.
-        SsnError: `level` is not between 0 and 1.
-    """
-    return repeated_rate_interval(events, n, units=n, level=level)
-
-
-def repeated_rate_interval(events: int, n: int, *, units: int, level: float = 0.95) -> Interval | None:
-    """The score interval of Wilson for a rate of `events` in `n` that were counted on only `units` things.
-
-    Someone who judges 20 parts three times each makes 60 decisions, which are not 60 independent ones: who misses a
-    part once tends to miss it again. The interval is that of `units` decisions, the widest that such repetition allows.
-    None for n = 0.
-
-    Raises:
-        ValueError: not 0 <= events <= n, or not 0 < units <= n.
-        SsnError: `level` is not between 0 and 1.
-    """
-    if not 0 <= events <= n:
-        raise ValueError(f"{events} events in {n} is not a rate")
-    z = normal_quantile(level)
-    if n == 0:
-        return None
-    if not 0 < units <= n:
-        raise ValueError(f"{n} decisions cannot be on {units} things")
-    rate = events / n
-    shrink = 1 + z * z / units
-    centre = (rate + z * z / (2 * units)) / shrink
-    half = z * math.sqrt(rate * (1 - rate) / units + z * z / (4 * units * units)) / shrink
-    # Exact at the ends, where centre and half differ by rounding alone.
-    low = 0.0 if events == 0 else max(0.0, centre - half)
-    high = 1.0 if events == n else min(1.0, centre + half)
-    return Interval(low, high, "Wilson" if units == n else "Wilson, each part counted once", level)
-
-
-def most_compatible_rate(n: int, *, level: float = 0.95) -> float | None:
-    """The largest rate that zero events in `n` leave possible: 1 - (1 - level)^(1/n), about 3/n at 95 %.
-
-    At a higher rate, n images without an event would be seen in fewer than 1 - level of all cases (the exact one-sided
-    bound of Clopper and Pearson, 1934). None for n = 0: nothing was seen.
-
-    Raises:
-        ValueError: n < 0.
-        SsnError: `level` is not between 0 and 1.
-    """
-    _check_level(level)
-    if n < 0:
-        raise ValueError(f"{n} images cannot be")
-    return -math.expm1(math.log1p(-level) / n) if n else None
-
-
-def needed_without_event(rate: float, *, level: float = 0.95) -> int:
-    """How many images without a single event the claim "at most `rate`" needs at `level`: 59 for 5 %, 299 for 1 %.
-
-    The smallest n whose :func:`most_compatible_rate` does not exceed `rate`.
-
-    Raises:
-        SsnError: `rate` or `level` is not between 0 and 1 (both excluded).
-    """
-    _check_level(level)
-    if not 0.0 < rate < 1.0:
-        raise SettingError("The rate to claim is not usable", value=rate, expected="a number between 0 and 1")
-    exact = math.log1p(-level) / math.log1p(-rate)
-    # A claim that n images just carry must not need n + 1 because of rounding.
-    return max(1, math.ceil(exact * (1 - 1e-12)))
 
 
 def auroc_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95) -> Interval | None:
@@ -154,27 +75,30 @@ def auroc_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95)
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
     """
-    _check_level(level)
+    check_level(level)
     bad, values = checked(labels, scores)
     auroc = i_auroc(bad, values)
     if auroc is None:
         return None
-    outer = _smaller_class_interval(auroc, bad, level)
     of_bad, of_good = placements(bad, values)
     if min(of_bad.size, of_good.size) < 2 or auroc in (0.0, 1.0) or np.ptp(values) == 0:
-        return outer
-    # What nobody saw is a mistake, so the correction moves the end on the side of one half alone.
-    corrected, plain = (_auroc_ends(of_bad, of_good, added=added, level=level) for added in (HALF_SEEN, 0.0))
+        return _smaller_class_interval(auroc, bad, level)
+    if auroc < 0.5:
+        turned = auroc_interval(~bad, values, level=level)
+        return None if turned is None else replace(turned, low=1 - turned.high, high=1 - turned.low)
     # One mistake must not look more certain than none.
-    if auroc >= 0.5:
-        low = min(corrected[0], _smaller_class_interval(1.0, bad, level).low)
-        high = min(plain[1], 1 - _least(1 - auroc, level))
-    else:
-        low = max(plain[0], _least(auroc, level))
-        high = max(corrected[1], _smaller_class_interval(0.0, bad, level).high)
+    never_missed = _smaller_class_interval(1.0, bad, level).low
+    low = min(_auroc_ends(of_bad, of_good, added=HALF_SEEN, level=level)[0], never_missed)
+
+    def high_at(level: float) -> float:
+        # What nobody saw is a mistake, so the correction moves the lower end alone.
+        seen = _auroc_ends(of_bad, of_good, added=0.0, level=level)[1]
+        return min(seen, _smaller_class_interval(auroc, bad, level).high, 1 - _least(1 - auroc, level))
+
+    spread = sum(variance_of_mean(own, (0.5,), weight=0.0) for own in (of_bad, of_good))
     return Interval(
-        max(outer.low, min(low, auroc)),
-        min(outer.high, max(high, auroc)),
+        max(_smaller_class_interval(auroc, bad, level).low, min(low, auroc)),
+        max(_high(high_at, never_missed, (1 - auroc) ** 2 / spread, level), auroc),
         "DeLong, logit scale, corrected for few images",
         level,
     )
@@ -193,7 +117,7 @@ def auroc_difference(
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
     """
-    _check_level(level)
+    check_level(level)
     bad, first = checked(labels, scores_a)
     _, second = checked(labels, scores_b)
     auroc_a, auroc_b = i_auroc(bad, first), i_auroc(bad, second)
@@ -228,7 +152,7 @@ def ap_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95) ->
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
     """
-    _check_level(level)
+    check_level(level)
     bad, values = checked(labels, scores)
     value = ap(bad, values)
     if value is None:
@@ -248,9 +172,15 @@ def ap_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95) ->
     error, quantile = _error(corrected.bad_variance, corrected.good_variance, n_bad, n_good, level)
     centre = max(_ROUNDING, corrected.value - ap_bias(bad, values))
     # One mistake must not look more certain than none.
-    low = min(_effective_low(centre, error, quantile, level=level), _unseen_ap(bad, level))
-    error, quantile = _error(plain.bad_variance, plain.good_variance, n_bad, n_good, level)
-    high = min(logit_interval(value, error, quantile)[1], 1 - _least(1 - value, level))
+    never_missed = _unseen_ap(bad, level)
+    low = min(_effective_low(centre, error, quantile, level=level), never_missed)
+
+    def high_at(level: float) -> float:
+        seen = logit_interval(value, *_error(plain.bad_variance, plain.good_variance, n_bad, n_good, level))[1]
+        return min(seen, 1 - _least(1 - value, level))
+
+    mistakes = (1 - value) ** 2 / (plain.bad_variance + plain.good_variance)
+    high = _high(high_at, never_missed, mistakes, level)
     return Interval(min(low, value), max(high, value), "linearised, corrected for few images", level)
 
 
@@ -264,7 +194,7 @@ def ap_difference(
     Raises:
         SsnError: a score is not finite, a label is neither 0 nor 1 or `level` is not between 0 and 1.
     """
-    _check_level(level)
+    check_level(level)
     bad, first = checked(labels, scores_a)
     _, second = checked(labels, scores_b)
     ap_a, ap_b = ap(bad, first), ap(bad, second)
@@ -339,6 +269,19 @@ def _error(bad_variance: float, good_variance: float, n_bad: int, n_good: int, l
     return math.sqrt(variance), float(special.stdtrit(variance**2 / spent, (1 + level) / 2))
 
 
+def _high(high_at: Callable[[float], float], never_missed: float, mistakes: float, level: float) -> float:
+    """The upper end of a figure near 1; `high_at` gives that of an interval whose risk is the same on both sides.
+
+    No lower end lies above `never_missed`, so that a truth above it can be missed by the upper end alone, which may
+    then take all of the risk (as the interval of a rate does where nothing was counted). Not where a single mistake
+    made the whole loss, whose spread nothing tells: `mistakes` is the number of equal ones with that loss and variance.
+    """
+    half = high_at(level)
+    if round(mistakes, 9) < SEVERAL:  # rounding must not decide
+        return half
+    return max(high_at(max(0.0, 2 * level - 1)), min(half, never_missed))
+
+
 def _least(loss: float, level: float) -> float:
     """The least true loss that goes with a `loss` seen: as if a single mistake had made it (Poisson's exact bound)."""
     return -math.log1p(-(1 - level) / 2) * loss
@@ -380,14 +323,3 @@ def _independent_difference(a: float, b: float, ends: Sequence[Interval | None])
 
 def _difference(value: float, half: float, method: str, level: float) -> Difference:
     return Difference(value, Interval(max(-1.0, value - half), min(1.0, value + half), method, level))
-
-
-def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise SettingError("The level of an interval is not usable", value=level, expected="a number between 0 and 1")
-
-
-def normal_quantile(level: float) -> float:
-    """The standard deviations to either side that hold `level` of a normal distribution: 1.96 for 95 %."""
-    _check_level(level)
-    return float(special.ndtri((1 + level) / 2))

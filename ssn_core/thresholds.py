@@ -147,7 +147,7 @@ def escape_at_most(labels: ArrayLike, scores: ArrayLike, rate: float) -> float:
     """The highest threshold that lets at most the share `rate` in [0, 1] of the bad parts pass on these images.
 
     Being the highest, it rejects the fewest good parts. Needs a bad image; good ones may be missing. What holds on n
-    images holds in general only within :func:`ssn_core.intervals.rate_interval`.
+    images holds in general only within :func:`ssn_core.rates.rate_interval`.
 
     Raises:
         SsnError: there is no bad image, a score is not finite, a label is neither 0 nor 1 or `rate` is not a share.

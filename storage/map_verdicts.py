@@ -88,7 +88,7 @@ def localisation_rate(db: Database, model_id: int) -> Localisation:
     """(hits, elsewhere, unsure): how many maps were judged to look at the defect, elsewhere, or could not be told.
 
     Only held-out images that are labelled bad today count. The hit rate is hits / (hits + elsewhere), with
-    `ssn_core.intervals.rate_interval(hits, hits + elsewhere)`.
+    `ssn_core.rates.rate_interval(hits, hits + elsewhere)`.
 
     Raises:
         SsnError: there is no such model.

@@ -17,7 +17,8 @@ from pages.components.text import NOT_AVAILABLE, count, figure, literal, plain, 
 from ssn_core import metrics
 from ssn_core.errors import SsnError
 from ssn_core.honest import Counted, counted_how
-from ssn_core.intervals import Difference, Interval, ap_difference, ap_interval, auroc_difference, auroc_interval
+from ssn_core.intervals import Difference, ap_difference, ap_interval, auroc_difference, auroc_interval
+from ssn_core.rates import Interval
 from storage import comparison, images, projects, registry, thumbnails
 from storage.comparison import Comparison, Flip
 

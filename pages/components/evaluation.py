@@ -15,7 +15,7 @@ from pages.components.project import go
 from pages.components.suggestions import Suggestion, Targets, suggest
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, moment, plain, prose
 from pages.components.threshold_board import LEVEL, Area, Chance, Claims, Operating, operating, threshold_board
-from ssn_core import crossfit, honest, intervals, metrics, probability, rules
+from ssn_core import crossfit, honest, intervals, metrics, probability, rates, rules
 from ssn_core.errors import SsnError
 from storage import labels as label_events
 from storage import predictions, registry, thresholds
@@ -82,8 +82,8 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
         saved=versions[0],
         areas=_areas(held_out.labels, held_out.scores),
         claims=Claims(
-            most=intervals.most_compatible_rate(held_out.n_bad, level=LEVEL),
-            needed=tuple((rate, intervals.needed_without_event(rate, level=LEVEL)) for rate in CLAIMED_RATES),
+            most=rates.most_compatible_rate(held_out.n_bad, level=LEVEL),
+            needed=tuple((rate, rates.needed_without_event(rate, level=LEVEL)) for rate in CLAIMED_RATES),
         ),
         chance=_chance(chosen.labels, chosen.scores),
         suggestions=_suggested_on(chosen, targets),
@@ -169,7 +169,7 @@ def _areas(labels: NDArray[np.int8], scores: NDArray[np.float64]) -> dict[str, A
     }
 
 
-def _area(value: float | None, interval: intervals.Interval | None) -> Area | None:
+def _area(value: float | None, interval: rates.Interval | None) -> Area | None:
     if value is None:
         return None
     if interval is None:

@@ -9,7 +9,7 @@ import streamlit as st
 from pages.components import resources, state
 from pages.components.map_verdict import Judged, map_verdict
 from pages.components.text import NOT_AVAILABLE, count, percent
-from ssn_core.intervals import rate_interval
+from ssn_core.rates import rate_interval
 from storage import images, map_verdicts, registry
 
 MEANING = (

@@ -10,7 +10,8 @@ from pages.components import resources
 from pages.components.text import figure, percent, prose
 from ssn_core import metrics
 from ssn_core.honest import Counted
-from ssn_core.intervals import Interval, ap_interval, auroc_interval, rate_interval
+from ssn_core.intervals import ap_interval, auroc_interval
+from ssn_core.rates import Interval, rate_interval
 from storage import lineage, predictions, thresholds
 
 SPLITS = {"test": "fixed test split", "out_of_fold": "out-of-fold"}

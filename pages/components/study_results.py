@@ -10,7 +10,7 @@ import streamlit as st
 from pages.components import palette, resources
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, percent, plain, prose
 from ssn_core.agreement import Kappa, Share
-from ssn_core.intervals import Interval
+from ssn_core.rates import Interval
 from storage import images, studies, study_results
 from storage.study_parts import Part
 from storage.study_results import Rater, Results, standing

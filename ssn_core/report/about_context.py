@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ssn_core.agreement import Kappa, Share
 from ssn_core.honest import counted_how
-from ssn_core.intervals import Difference, most_compatible_rate
+from ssn_core.intervals import Difference
+from ssn_core.rates import most_compatible_rate
 from ssn_core.report.facts import Agreement, Facts, Parent, Rater, Trained
 from ssn_core.report.html import Content, Html, join, pairs, table, tag
 from ssn_core.report.measured import Measured

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssn_core.intervals import Interval, most_compatible_rate, needed_without_event
+from ssn_core.rates import Interval, most_compatible_rate, needed_without_event
 from ssn_core.report import drawing
 from ssn_core.report.drawing import Mark
 from ssn_core.report.facts import Facts

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssn_core import metrics
-from ssn_core.intervals import Interval, ap_interval, auroc_interval
+from ssn_core.intervals import ap_interval, auroc_interval
+from ssn_core.rates import Interval
 from ssn_core.report.facts import Facts
 from ssn_core.thresholds import Outcome
 

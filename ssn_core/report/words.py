@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssn_core.intervals import Interval, rate_interval
+from ssn_core.rates import Interval, rate_interval
 
 NOT_AVAILABLE = "n/a"
 NARROW = "\N{NO-BREAK SPACE}"  # between a number and its unit: they stay on one line

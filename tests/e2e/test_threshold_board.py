@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect
 
-from ssn_core import crossfit, intervals, metrics, thresholds
+from ssn_core import crossfit, metrics, rates, thresholds
 from ssn_core.rules import YOUDEN
 from storage import images, labels
 from storage import thresholds as saved_thresholds
@@ -96,7 +96,7 @@ def expect_consistent(page: Page) -> None:
     assert f"{100 * (counted.escape_rate or 0):.1f} %" in shown["escape"]
     assert f"{counted.escapes} of 20 bad passed" in shown["escape"]
     assert f"{100 * (counted.overkill_rate or 0):.1f} %" in shown["overkill"]
-    interval = intervals.rate_interval(counted.overkill, counted.n_good)
+    interval = rates.rate_interval(counted.overkill, counted.n_good)
     assert interval is not None
     honest = page.locator(".honest").inner_text()
     # These images chose the threshold of a rule: an interval of their counts would claim too much.
@@ -129,7 +129,7 @@ def test_rates_counts_and_curves_in_the_browser_are_those_of_python(page: Page) 
         f"(cases) => {{ {source}; return cases.map(([k, n]) => wilson(k, n, 1.959963984540054)); }}", cases
     )
     for (events, n), found in zip(cases, wilson, strict=True):
-        expected = intervals.rate_interval(events, n)
+        expected = rates.rate_interval(events, n)
         assert expected is not None
         assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high), rel=1e-12, abs=1e-15)
     assert page.evaluate(f"() => {{ {source}; return wilson(0, 0, 2); }}") is None

@@ -14,7 +14,8 @@ from pages.components import compare, models_list, state
 from pages.components.compare_charts import Curve, roc_pair
 from pages.components.text import prose
 from ssn_core import crossfit
-from ssn_core.intervals import Difference, Interval
+from ssn_core.intervals import Difference
+from ssn_core.rates import Interval
 from ssn_core.rules import BY_HAND, YOUDEN
 from ssn_core.thresholds import outcome
 from storage import comparison, images, jobs, labels, lineage, predictions, projects, registry, snapshots, thresholds

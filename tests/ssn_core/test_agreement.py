@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from ssn_core import agreement, intervals
+from ssn_core import agreement, rates
 from ssn_core.agreement import (
     all_versus_reference,
     appraise,
@@ -267,7 +267,7 @@ def test_the_figures_of_one_appraiser_by_hand():
     assert found.effectiveness == 0.6
     assert (found.miss.count, found.miss.of, found.miss.rate) == (1, 6, 1 / 6)
     assert (found.false_alarm.count, found.false_alarm.of) == (1, 9)
-    assert found.within.interval == intervals.rate_interval(3, 5)
+    assert found.within.interval == rates.rate_interval(3, 5)
 
 
 def test_agreeing_with_oneself_is_not_being_right():

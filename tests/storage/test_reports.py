@@ -22,7 +22,7 @@ from sqlalchemy import update
 
 from ssn_core import crossfit
 from ssn_core.errors import SsnError
-from ssn_core.intervals import rate_interval
+from ssn_core.rates import rate_interval
 from ssn_core.report.document import without_dates
 from ssn_core.rules import BY_HAND, YOUDEN, Rule, chosen_on
 from storage import (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ssn_core.agreement import Share
-from ssn_core.intervals import Interval, rate_interval
+from ssn_core.rates import Interval, rate_interval
 from storage import labels, studies, study_results, study_verdicts
 from storage.db import Database
 from storage.labels import LabelEvent
