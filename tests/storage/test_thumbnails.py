@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from PIL import Image
 
 from ssn_core import imaging
 from ssn_core.errors import ImageError
-from storage import files, thumbnails
+from storage import files, jobs, thumbnails
+from storage.db import Database
+from storage.worker import work
 
 
 def store(data_dir: Path, image: Image.Image, file_format: str, extension: str, **options: Any) -> dict[str, str]:
@@ -106,3 +109,40 @@ def test_a_rotated_photo_is_shown_upright(tmp_path: Path) -> None:
         with Image.open(path) as shown:
             assert shown.size == (60, 90)
             assert shown.getexif().get(0x0112, 1) == 1
+
+
+class _NoRunner:
+    """Starts nothing: the test works the queue itself."""
+
+    def start(self, job_id: int) -> None:
+        """Leave the job in the queue."""
+
+    def is_alive(self, job: jobs.Job) -> bool:  # noqa: ARG002
+        return True
+
+    def kill(self, job: jobs.Job) -> None:  # noqa: ARG002
+        raise AssertionError("nothing here needs killing")
+
+
+def test_a_job_makes_what_is_missing_and_leaves_the_rest(
+    db: Database, project: int, add_images: Callable[..., list[int]]
+) -> None:
+    plain = store(db.data_dir, gradient(), "PNG", ".png")
+    tiff = store(db.data_dir, gradient(500, 400), "TIFF", ".tif")
+    there = store(db.data_dir, gradient(400, 300), "PNG", ".png")
+    for stored in (plain, tiff, there):
+        add_images(1, **stored)
+    add_images(1)  # a row whose file is missing
+    before = thumbnails.thumbnail(db.data_dir, **there).stat().st_mtime_ns
+    first = thumbnails.submit(db, project_id=project)
+    assert thumbnails.submit(db, project_id=project) == first  # waits already
+    ended = work(db, handlers={thumbnails.JOB: "storage.thumbnails:run_job"}, runner=_NoRunner())
+    assert ended is not None
+    assert (ended.status, ended.error) == ("succeeded", None)
+    assert ended.result == {"made": 2, "there": 1, "failed": 1}
+    assert (ended.done, ended.total) == (4, 4)
+    assert thumbnails.thumbnail_path(db.data_dir, sha256=plain["sha256"]).exists()
+    assert thumbnails.display_path(db.data_dir, **tiff).exists()
+    assert thumbnails.display_path(db.data_dir, **tiff).suffix == ".png"
+    assert thumbnails.thumbnail_path(db.data_dir, sha256=there["sha256"]).stat().st_mtime_ns == before
+    assert thumbnails.submit(db, project_id=project) != first  # asked for again: it would look again
