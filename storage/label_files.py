@@ -1,0 +1,399 @@
+"""Labels out of a project into a file, and from files into a project, with everything that people said.
+
+An export in one of our own formats holds every event; read into another installation with the same images it gives the
+same labels and the same history. Reading the same file twice adds nothing. A file goes in as a whole or not at all, in
+one transaction; its events keep their names and times, and carry the number of the file that brought them, with who
+read it in. An image's label is its newest event, so older events from a file never replace a newer verdict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import Row, func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from ssn_core.errors import LayoutError, SsnError
+from storage import label_formats, label_reading, projects
+from storage.db import Database, chunks, insert_for
+from storage.delivery import wrong_inspector
+from storage.label_formats import FileEvent
+from storage.label_reading import Parsed
+from storage.tables import ImageRow, LabelEventRow, LabelFileRow, utc_now
+
+FORMATS = ("csv", "json", "label_studio", "fiftyone")
+PAGE = 5000  # events read at once
+SAMPLES = 5  # of names that are told
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What reading a file in does, or has done."""
+
+    format: str  # csv | json | label_studio | fiftyone
+    new: int  # events
+    known: int  # events that are here already (or say what the label says already, where the file has no history)
+    changed: int  # images whose label is another one afterwards
+    missing: int  # events of images that the project does not have, or has several of by that name
+    missing_names: tuple[str, ...]  # the first of them
+    ignored: tuple[str, ...]  # what the file holds beside labels
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A file that was read in."""
+
+    id: int
+    name: str
+    format: str
+    sha256: str
+    n_events: int
+    inspector: str
+    created_at: datetime
+
+
+def export(db: Database, *, project_id: int, format: str) -> Iterator[str]:  # the word that people use
+    """The project's labels as text, piece by piece: csv and json with every event, the others with labels alone.
+
+    Raises:
+        ValueError: an unknown format.
+        SsnError: there is no such project.
+    """
+    project = projects.get(db, project_id=project_id)
+    if format == "csv":
+        return label_formats.write_csv(_events(db, project_id))
+    if format == "json":
+        return label_formats.write_json(_events(db, project_id), project=project.name)
+    if format == "label_studio":
+        return label_formats.write_label_studio(_standing(db, project_id))
+    if format == "fiftyone":
+        return iter([label_formats.write_fiftyone(_labels_by_stem(db, project_id))])
+    raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
+
+
+def look(db: Database, *, project_id: int, name: str, data: bytes, inspector: str) -> Plan:
+    """What reading this file in would do. Errors as for :func:`read_in`."""
+    parsed = label_reading.read(name, data)
+    _check_inspector(inspector)
+    with db.read() as session:
+        return _resolve(session, project_id, parsed, _Source.of(name, data, inspector)).plan
+
+
+def read_in(db: Database, *, project_id: int, name: str, data: bytes, inspector: str) -> Plan:
+    """Store the events of a file that are new here; all of them or, on an error, none.
+
+    Args:
+        name: of the file, as it was called where it came from.
+        data: its bytes: any of FORMATS.
+        inspector: who reads it in; also the one who said what the file gives no name for.
+
+    Raises:
+        LayoutError: the file cannot be read, or contradicts what is stored.
+        SsnError: no usable inspector.
+    """
+    parsed = label_reading.read(name, data)
+    _check_inspector(inspector)
+    source = _Source.of(name, data, inspector)
+    with db.write() as session:
+        found = _resolve(session, project_id, parsed, source, lock=True)
+        if found.new:
+            row = LabelFileRow(
+                project_id=project_id,
+                name=source.name,
+                format=parsed.format,
+                sha256=source.sha256,
+                n_events=len(found.new),
+                inspector=source.inspector,
+            )
+            session.add(row)
+            session.flush()
+            _store(session, row.id, found)
+    return found.plan
+
+
+def list_files(db: Database, *, project_id: int) -> list[LabelFile]:
+    """The files that were read into a project, newest first."""
+    statement = select(LabelFileRow).where(LabelFileRow.project_id == project_id).order_by(LabelFileRow.id.desc())
+    with db.read() as session:
+        return [
+            LabelFile(row.id, row.name, row.format, row.sha256, row.n_events, row.inspector, row.created_at)
+            for row in session.scalars(statement)
+        ]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The file, and who reads it in when."""
+
+    name: str
+    sha256: str
+    inspector: str
+    now: datetime
+
+    @classmethod
+    def of(cls, name: str, data: bytes, inspector: str) -> _Source:
+        printable = "".join(sign if sign.isprintable() else "\ufffd" for sign in name)
+        return cls(printable[-255:], hashlib.sha256(data).hexdigest(), inspector.strip(), utc_now())
+
+
+class _Image(NamedTuple):
+    id: int
+    label: str | None
+    said_at: datetime | None  # when the label was given or cleared
+
+
+@dataclass
+class _Resolved:
+    """A file's events beside what the project has."""
+
+    plan: Plan
+    new: list[dict[str, Any]]  # columns of the rows to insert
+    newest: dict[int, dict[str, Any]]  # image -> the one of `new` that decides its label
+
+
+def _resolve(session: Session, project_id: int, parsed: Parsed, source: _Source, *, lock: bool = False) -> _Resolved:
+    images = _Images(session, project_id, lock=lock)
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    missing: list[str] = []
+    known = 0
+    for place, event in enumerate(parsed.events, start=1):
+        image = images.find(event)
+        if image is None:
+            missing.append(event.image or str(event.sha256))
+        elif event.client is None and event.time is None and event.verdict == (image.label or "cleared"):
+            known += 1
+        else:
+            row = _row(project_id, image.id, event, source, place)
+            if rows.setdefault((row["client"], row["seq"]), row) is not row:
+                if rows[row["client"], row["seq"]] != {
+                    **row,
+                    "created_at": rows[row["client"], row["seq"]]["created_at"],
+                }:
+                    raise _contradiction(source.name, row)
+                known += 1
+    new = _new(session, project_id, list(rows.values()), source.name)
+    newest: dict[int, dict[str, Any]] = {}
+    for row in new:
+        before = newest.get(row["image_id"])
+        if before is None or before["created_at"] <= row["created_at"]:
+            newest[row["image_id"]] = row
+    by_id = images.by_id
+    newest = {
+        image_id: row
+        for image_id, row in newest.items()
+        if (said_at := by_id[image_id].said_at) is None or said_at <= row["created_at"]
+    }
+    plan = Plan(
+        format=parsed.format,
+        new=len(new),
+        known=known + len(rows) - len(new),
+        changed=sum(_label(row["verdict"]) != by_id[image_id].label for image_id, row in newest.items()),
+        missing=len(missing),
+        missing_names=tuple(dict.fromkeys(missing))[:SAMPLES],
+        ignored=parsed.ignored,
+    )
+    return _Resolved(plan, new, newest)
+
+
+class _Images:
+    """The images of a project, to be found by content or by any form of their name that is theirs alone."""
+
+    def __init__(self, session: Session, project_id: int, *, lock: bool) -> None:
+        statement = (
+            select(ImageRow.id, ImageRow.sha256, ImageRow.name, ImageRow.label, LabelEventRow.created_at)
+            .outerjoin(LabelEventRow, LabelEventRow.id == ImageRow.label_event_id)
+            .where(ImageRow.project_id == project_id)
+            .order_by(ImageRow.id)
+        )
+        if lock:  # where the database locks rows: no verdict comes between look and label
+            statement = statement.with_for_update(of=ImageRow)
+        self.by_id: dict[int, _Image] = {}
+        self._by_sha256: dict[str, int] = {}
+        self._by_name: dict[str, int | None] = {}  # None: several
+        for image_id, sha256, name, label, said_at in session.execute(statement):
+            self.by_id[image_id] = _Image(image_id, label, said_at)
+            self._by_sha256[sha256] = image_id
+            for form in _forms(name):
+                self._by_name[form] = None if self._by_name.get(form, image_id) != image_id else image_id
+
+    def find(self, event: FileEvent) -> _Image | None:
+        if event.sha256 is not None:
+            found = self._by_sha256.get(event.sha256)
+            return None if found is None else self.by_id[found]
+        path = unquote(urlsplit(event.image).path) if "/" in event.image and "\\" not in event.image else event.image
+        last = path.rsplit("/", 1)[-1]
+        for name in (event.image, path, last, _UPLOADED.sub("", last)):
+            found = self._by_name.get(name)
+            if found is not None:
+                return self.by_id[found]
+            if name in self._by_name:
+                return None  # several images bear this name
+        return None
+
+
+def _forms(name: str) -> set[str]:
+    """How a file may call an image: by its whole name or the last part of it, with or without extension."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return {name, label_formats.stem(name), last, label_formats.stem(last)}
+
+
+def _row(project_id: int, image_id: int, event: FileEvent, source: _Source, place: int) -> dict[str, Any]:
+    return {
+        "project_id": project_id,
+        "image_id": image_id,
+        "verdict": event.verdict,
+        "inspector": event.inspector.strip() if event.inspector else source.inspector,
+        "origin": event.origin or "import",
+        "is_undo": event.is_undo,
+        "client": event.client or f"file:{source.sha256[:40]}",
+        "seq": event.seq or place,
+        "seconds": event.seconds,
+        "map_seen": event.map_seen,
+        "created_at": event.time or source.now,
+    }
+
+
+def _new(session: Session, project_id: int, rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Those that are not stored yet.
+
+    A client and number that another project of this installation has already (the file came from there) is counted
+    under a client of this project's own, the same each time.
+    """
+    moved: list[dict[str, Any]] = []
+    new: list[dict[str, Any]] = []
+    for row, stored in _beside_stored(session, rows):
+        if stored is None:
+            new.append(row)
+        elif stored.project_id != project_id:
+            own = hashlib.sha256(f"{project_id}\n{row['client']}".encode()).hexdigest()[:40]
+            moved.append({**row, "client": f"file:{own}"})
+        elif (stored.image_id, stored.verdict, stored.inspector) != (row["image_id"], row["verdict"], row["inspector"]):
+            raise _contradiction(name, row)
+    for row, stored in _beside_stored(session, moved):
+        if stored is None:
+            new.append(row)
+        elif (stored.image_id, stored.verdict, stored.inspector) != (row["image_id"], row["verdict"], row["inspector"]):
+            raise _contradiction(name, row)
+    return new
+
+
+def _beside_stored(
+    session: Session, rows: Sequence[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], Row[Any, Any, Any, Any, Any, Any] | None]]:
+    columns = (LabelEventRow.client, LabelEventRow.seq, LabelEventRow.project_id, LabelEventRow.image_id)
+    for chunk in chunks(rows):
+        statement = select(*columns, LabelEventRow.verdict, LabelEventRow.inspector).where(
+            tuple_(LabelEventRow.client, LabelEventRow.seq).in_([(row["client"], row["seq"]) for row in chunk])
+        )
+        stored = {(one.client, one.seq): one for one in session.execute(statement)}
+        for row in chunk:
+            yield row, stored.get((row["client"], row["seq"]))
+
+
+def _store(session: Session, file_id: int, found: _Resolved) -> None:
+    ids: dict[tuple[str, int], int] = {}
+    for chunk in chunks(found.new):
+        statement = (
+            insert_for(session, LabelEventRow)
+            .values([{**row, "file_id": file_id} for row in chunk])
+            .returning(LabelEventRow.client, LabelEventRow.seq, LabelEventRow.id)
+        )
+        ids.update(((client, seq), event_id) for client, seq, event_id in session.execute(statement))
+    changes = [
+        {"id": image_id, "label": _label(row["verdict"]), "label_event_id": ids[row["client"], row["seq"]]}
+        for image_id, row in found.newest.items()
+    ]
+    if changes:
+        session.execute(update(ImageRow), changes)
+
+
+def _events(db: Database, project_id: int) -> Iterator[FileEvent]:
+    """Every event of a project, in the order in which they were stored."""
+    last = 0
+    while True:
+        statement = (
+            select(LabelEventRow, ImageRow.name, ImageRow.sha256)
+            .join(ImageRow, ImageRow.id == LabelEventRow.image_id)
+            .where(LabelEventRow.project_id == project_id, LabelEventRow.id > last)
+            .order_by(LabelEventRow.id)
+            .limit(PAGE)
+        )
+        with db.read() as session:
+            page = [(row.id, _file_event(row, name, sha256)) for row, name, sha256 in session.execute(statement)]
+        if not page:
+            return
+        yield from (event for _, event in page)
+        last = page[-1][0]
+
+
+def _standing(db: Database, project_id: int) -> Iterator[FileEvent]:
+    """The newest verdict of each inspector on each image, where it was not taken back; image by image."""
+    place = func.row_number().over(
+        partition_by=(LabelEventRow.image_id, LabelEventRow.inspector),
+        order_by=(LabelEventRow.created_at.desc(), LabelEventRow.id.desc()),
+    )
+    newest = select(LabelEventRow.id, place.label("place")).where(LabelEventRow.project_id == project_id).subquery()
+    statement = (
+        select(LabelEventRow, ImageRow.name, ImageRow.sha256)
+        .join(newest, newest.c.id == LabelEventRow.id)
+        .join(ImageRow, ImageRow.id == LabelEventRow.image_id)
+        .where(newest.c.place == 1, LabelEventRow.verdict != "cleared", LabelEventRow.is_undo.is_(False))
+        .order_by(LabelEventRow.image_id, LabelEventRow.created_at, LabelEventRow.id)
+    )
+    with db.read() as session:
+        for row, name, sha256 in session.execute(statement.execution_options(yield_per=PAGE)):
+            yield _file_event(row, name, sha256)
+
+
+def _labels_by_stem(db: Database, project_id: int) -> dict[str, str | None]:
+    """Image name without extension -> label; images that share one go by their SHA-256."""
+    statement = select(ImageRow.name, ImageRow.sha256, ImageRow.label).where(ImageRow.project_id == project_id)
+    with db.read() as session:
+        rows = session.execute(statement.order_by(ImageRow.id)).all()
+    stems = [label_formats.stem(name) for name, _, _ in rows]
+    seen: dict[str, int] = {}
+    for one in stems:
+        seen[one] = seen.get(one, 0) + 1
+    return {one if seen[one] == 1 else sha256: label for one, (_, sha256, label) in zip(stems, rows, strict=True)}
+
+
+def _file_event(row: LabelEventRow, name: str, sha256: str) -> FileEvent:
+    return FileEvent(
+        image=name,
+        sha256=sha256,
+        verdict=row.verdict,
+        inspector=row.inspector,
+        origin=row.origin,
+        is_undo=row.is_undo,
+        seconds=row.seconds,
+        map_seen=row.map_seen,
+        client=row.client,
+        seq=row.seq,
+        time=row.created_at,
+    )
+
+
+def _label(verdict: str) -> str | None:
+    return None if verdict == "cleared" else verdict
+
+
+def _contradiction(name: str, row: dict[str, Any]) -> LayoutError:
+    return LayoutError(
+        f"The label file cannot be used: event {row['seq']:,} of client {row['client'][:40]} says something else than "
+        "another event of this number",
+        value=name[:80],
+        expected="a file that was not changed after its export",
+    )
+
+
+def _check_inspector(inspector: str) -> None:
+    reason = wrong_inspector(inspector)
+    if reason is not None:
+        raise SsnError(reason)
