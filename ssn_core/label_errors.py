@@ -32,10 +32,10 @@ def doubts(labels: ArrayLike, scores: ArrayLike) -> Doubts:
     """Compare labels with scores of networks that never saw them.
 
     The probability of bad is fitted to these labels and scores (Platt's sigmoid: two numbers, which a few wrong labels
-    among many move little), and then told as if good and bad were equally many: otherwise weak scores would accuse every
-    bad label, because bad parts are rare. As in confident learning, an image counts as confidently of a class where its
-    probability is at least the mean probability of the images that bear that label; where that is the other class than
-    its own, and the likelier one, the label is likely wrong.
+    among many move little), and then told as if good and bad were equally many: otherwise weak scores would accuse
+    every bad label, because bad parts are rare. As in confident learning, an image counts as confidently of a class
+    where its probability is at least the mean probability of the images that bear that label; where that is the other
+    class than its own, and the likelier one, the label is likely wrong.
 
     Args:
         labels: (N,) 0 good, 1 bad; both must occur.

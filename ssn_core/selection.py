@@ -22,15 +22,15 @@ Places = NDArray[np.int64]
 # of different parts are 0.24 apart.
 SAME_WITHIN = 0.15
 MAX_STACK = 24  # images; what "label all" is for must be seen at a glance
-_AXES = 32  # of the reduced descriptors
+AXES = 32  # of the reduced descriptors
 _PAIRS = 4000  # drawn for the typical distance
 _BLOCK = 256  # rows compared at a time
 _CANDIDATES = 4000  # most uncertain images that are looked at for their diversity
 _ABOVE_COUNTS = 0.5
 
 
-def reduced(descriptors: NDArray[np.floating], axes: int = _AXES) -> Floats:
-    """Descriptors along their main axes (principal components), (N, at most `axes`).
+def reduced(descriptors: NDArray[np.floating], axes: int = AXES) -> Floats:
+    """Descriptors along their main axes (principal components), (N, `axes`), fewer where D is smaller.
 
     A projection never lengthens a distance: what is far apart here is at least as far apart in full.
 

@@ -22,6 +22,8 @@ HANDLERS: Mapping[str, str] = {
     "inspect": "storage.training_jobs:inspect",
     "benchmark": "storage.benchmark_jobs:run",
     "report": "storage.reports:run_job",
+    "describe": "storage.label_jobs:describe",
+    "gain": "storage.label_jobs:estimate_gain",
     "thumbnails": "storage.thumbnails:run_job",
 }
 

@@ -50,7 +50,8 @@ __all__ = [
     "submit",
 ]
 
-# What computes on the GPU or on all cores runs alone; imports mostly wait for the disk and may run beside it.
+# What computes on the GPU or on all cores runs alone; imports mostly wait for the disk and may run beside it. What
+# nobody waits for runs aside, at low priority: it must not keep a training from starting.
 LANES: Mapping[str, str] = {
     "train": "compute",
     "score": "compute",
@@ -60,8 +61,10 @@ LANES: Mapping[str, str] = {
     "demo": "import",
     "report": "import",
     "thumbnails": "import",
+    "describe": "aside",
+    "gain": "aside",
 }
-CAPACITY: Mapping[str, int] = {"compute": 1, "import": 2}  # running jobs per lane
+CAPACITY: Mapping[str, int] = {"compute": 1, "import": 2, "aside": 1}  # running jobs per lane
 
 _CLAIM_LOCK = 0x55_4E_4A  # any constant: PostgreSQL's name for "someone is claiming a job"
 

@@ -34,6 +34,8 @@ KIND_WORDS = {
     "inspect": "Inspection",
     "benchmark": "Benchmark",
     "report": "Report",
+    "describe": "Comparing images",
+    "gain": "Estimate of what more labels bring",
     "thumbnails": "Making pictures",
 }
 

@@ -1,0 +1,80 @@
+"""The descriptors of a project's images (ssn_core.descriptors), in 16 bits, on the disk.
+
+A folder for each project and set-up (backbone, its weights, size), with numbered files of some hundred rows each,
+written whole and never changed: describing that was cut off goes on where it stopped, and new images make new
+files. It is a cache: a file that is damaged is left out and its images are described again.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import files
+from storage.db import Database
+
+_log = logging.getLogger(__name__)
+ROWS = 256  # in one file: some seconds of describing, which are lost when it is cut off
+Described = tuple[str, NDArray[np.float16]]  # SHA-256 of the image, its descriptor
+
+
+def folder(db: Database, *, project_id: int, setup: str) -> Path:
+    """Where a project's descriptors of one set-up are.
+
+    Args:
+        setup: the name of backbone, weights and size; letters, digits and "-".
+    """
+    if not setup.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"not a name of a set-up: {setup!r}")
+    return db.data_dir / "cache" / "descriptors" / str(project_id) / setup
+
+
+def add(where: Path, described: Sequence[Described]) -> None:
+    """Keep some descriptors as one more file; at least one."""
+    number = max((int(path.stem) for path in where.glob("*.npy")), default=0) + 1
+    length = len(described[0][1])
+    table = np.zeros(len(described), dtype=[("sha256", "u1", (32,)), ("values", "<f2", (length,))])
+    names = "".join(sha256 for sha256, _ in described)
+    table["sha256"] = np.frombuffer(bytes.fromhex(names), dtype=np.uint8).reshape(-1, 32)
+    table["values"] = np.stack([values for _, values in described])
+    target = io.BytesIO()
+    np.save(target, table, allow_pickle=False)
+    files.write_atomically(where / f"{number:08d}.npy", target.getvalue(), durable=False)
+
+
+def read(where: Path) -> tuple[list[str], NDArray[np.float16]]:
+    """All descriptors of a folder: the images' SHA-256, and (N, D) in the same order; (0, 0) where there is none."""
+    tables = [table for path in sorted(where.glob("*.npy")) if (table := _read(path)) is not None]
+    lengths = {table["values"].shape[1] for table in tables}
+    if len(lengths) != 1:
+        return [], np.zeros((0, 0), np.float16)
+    names = b"".join(table["sha256"].tobytes() for table in tables).hex()
+    values: NDArray[np.float16] = np.concatenate([table["values"] for table in tables])
+    return [names[64 * row : 64 * row + 64] for row in range(len(values))], values
+
+
+def forget_others(where: Path) -> None:
+    """Remove a project's descriptors of other set-ups than this: other weights are there now, or another size."""
+    for other in where.parent.glob("*"):
+        if other != where and other.is_dir():
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _read(path: Path) -> NDArray[Any] | None:
+    try:
+        table: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        _log.warning("Descriptors in %s are damaged and are made anew: %s", path, error)
+        path.unlink(missing_ok=True)
+        return None
+    if not isinstance(table, np.ndarray) or table.ndim != 1 or table.dtype.names != ("sha256", "values"):
+        _log.warning("The file %s does not hold descriptors and is left out", path)
+        return None
+    return table

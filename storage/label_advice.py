@@ -1,0 +1,107 @@
+"""Advice on labelling: whether to train again, and what more labels are likely to bring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from ssn_core.errors import SsnError
+from ssn_core.label_gain import WORTHWHILE, Forecast, Measured, curves
+from storage import jobs, registry
+from storage.db import Database
+from storage.tables import ImageRow, PredictionRow
+
+LEARNED = ("train", "calibration", "test", "out_of_fold")  # roles of images whose label the training knew
+_MORE = (50, 100, 200, 500)  # labels, of which those are told that are no more than three times as many as there are
+_LIKELY = 0.5  # more labels are called likely to help from this probability on
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How many labels came since the active model was trained."""
+
+    n_known: int  # labels that its training knew
+    n_new: int  # good or bad labels that it did not know
+    enough: bool  # so many that training again is worth while
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What more labels are likely to bring to AP-det, or why that is not known."""
+
+    measured: tuple[Measured, ...]  # the curve's points; the last one is the model's own figure
+    forecasts: tuple[Forecast, ...]
+    likely: bool | None  # whether more labels are likely to help; None: not known
+    chance: float | None  # the probability of a gain of at least WORTHWHILE with the most labels that are told
+    reason: str | None  # why nothing is known
+    job: jobs.Job | None  # the newest estimate of this model, where it is not done
+
+
+def prepare(db: Database, *, project_id: int) -> int | None:
+    """Queue a job that compares the project's images and renews its queues, unless one waits already; its id."""
+    return _submit_once(db, "describe", project_id, {})
+
+
+def estimate(db: Database, *, model: registry.Model) -> int | None:
+    """Queue an estimate of what more labels bring to a model, unless one waits already; its id."""
+    return _submit_once(db, "gain", model.project_id, {"model_id": model.id})
+
+
+def after_training(db: Database, *, model: registry.Model) -> None:
+    """What is worth doing once a model is there, at low priority and waited for by nobody."""
+    prepare(db, project_id=model.project_id)
+    estimate(db, model=model)
+
+
+def _submit_once(db: Database, kind: str, project_id: int, payload: dict[str, Any]) -> int | None:
+    waiting = jobs.active(db, project_id=project_id, kinds=(kind,))
+    if any(job.status == "queued" and job.payload == payload for job in waiting):
+        return None
+    return jobs.submit(db, kind=kind, project_id=project_id, payload=payload)
+
+
+def retraining(db: Database, *, model: registry.Model) -> Retraining:
+    """Whether enough labels came since a model was trained: a fifth more than it knew, and at least ten."""
+    known = (
+        select(PredictionRow.image_id)
+        .where(
+            PredictionRow.model_id == model.id, PredictionRow.image_id == ImageRow.id, PredictionRow.role.in_(LEARNED)
+        )
+        .exists()
+    )
+    n = func.count()
+    new = select(n).where(ImageRow.project_id == model.project_id, ImageRow.label.in_(("good", "bad")), ~known)
+    learned = select(n).where(PredictionRow.model_id == model.id, PredictionRow.role.in_(LEARNED))
+    with db.read() as session:
+        n_new, n_known = session.scalar(new.select_from(ImageRow)) or 0, session.scalar(learned) or 0
+    return Retraining(n_known, n_new, enough=n_new >= max(10, n_known / 5))
+
+
+def gain(db: Database, *, model: registry.Model) -> Gain:
+    """The newest estimate of what more labels bring to a model."""
+    tried = [
+        job
+        for job in jobs.list_jobs(db, project_id=model.project_id, kinds=("gain",), limit=20)
+        if job.payload.get("model_id") == model.id
+    ]
+    job = next(iter(tried), None)
+    if job is None or job.status != "succeeded":
+        return _unknown("It has not been estimated yet what more labels would bring.", job)
+    result = job.result or {}
+    if result.get("reason"):
+        return _unknown(str(result["reason"]), None)
+    try:
+        measured = tuple(Measured(int(n), float(figure)) for n, figure in result["measured"])
+        fitted = curves(measured)
+    except (KeyError, TypeError, ValueError, SsnError):
+        return _unknown("The estimate cannot be read; make a new one.", None)
+    more = [number for number in _MORE if number <= 3 * fitted.n] or [_MORE[0]]
+    forecasts = tuple(fitted.forecast(fitted.n + number) for number in more)
+    chance = fitted.chance_of(WORTHWHILE, n=fitted.n + more[-1])
+    return Gain(measured, forecasts, chance >= _LIKELY, chance, None, None)
+
+
+def _unknown(reason: str, job: jobs.Job | None) -> Gain:
+    return Gain((), (), None, None, reason, job)

@@ -1,0 +1,134 @@
+"""The jobs behind the order of labelling that need the network; they run aside, at low priority.
+
+Imported by the worker process alone (handlers.py names these functions): nothing else may load torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ssn_core.checkpoint import load_model
+from ssn_core.descriptors import describe as describe_images
+from ssn_core.descriptors import describing_backbone, rendition_size
+from ssn_core.errors import ImageError, SettingError, TooFewLabelsError
+from ssn_core.features import TapCache
+from ssn_core.inference import best_device, device_title
+from ssn_core.label_curve import Pass, measure, passes, sides
+from ssn_core.pipeline import N_FOLDS, fill_taps
+from ssn_core.recipes import MIN_BAD
+from storage import descriptors, images, label_queues, projects, registry, thumbnails
+from storage.files import write_atomically
+from storage.job_context import JobContext
+from storage.settings import get_settings
+from storage.training_jobs import labelled_images
+
+_PAGE = 1000  # rows read at a time
+
+
+def describe(context: JobContext) -> dict[str, Any]:
+    """Describe the project's images that have no descriptor yet, then bring its queues up to date. No payload."""
+    db, project_id = context.db, context.job.project_id
+    if project_id is None:
+        raise SettingError("Images are described for a project", value=None)
+    context.progress("Loading the backbone", 0, 0, device=device_title(best_device()))
+    project = projects.get(db, project_id=project_id)
+    size = rendition_size((project.image_height, project.image_width))
+    backbone = describing_backbone(get_settings().weights_dir)
+    setup = f"{backbone.name}-{backbone.weights_hash[:16]}-{size[0]}x{size[1]}"
+    where = descriptors.folder(db, project_id=project_id, setup=setup)
+    known = set(descriptors.read(where)[0])
+    todo = [image for image in _images(context, project_id) if image.sha256 not in known]
+
+    def on_error(key: str, error: ImageError) -> None:
+        context.log.warning("Image %s cannot be described: %s", key, error)
+
+    def files() -> Iterator[tuple[str, Path]]:
+        for image in todo:
+            try:
+                yield image.sha256, thumbnails.thumbnail(db.data_dir, sha256=image.sha256, extension=image.extension)
+            except ImageError as error:
+                on_error(image.sha256, error)
+
+    done, waiting = 0, files()
+    while chunk := list(islice(waiting, descriptors.ROWS)):
+        found = list(describe_images(backbone, chunk, image_size=size, device=best_device(), on_error=on_error))
+        if found:
+            descriptors.add(where, found)
+        done += len(chunk)
+        context.progress("Comparing images", done, len(todo))
+    descriptors.forget_others(where)
+    context.progress("Ordering images", 0, 0)
+    return {"described": done, "images": label_queues.build(db, project_id=project_id, described=where)}
+
+
+def _images(context: JobContext, project_id: int) -> Iterator[images.Image]:
+    after: int | None = None
+    while page := images.page(context.db, project_id=project_id, after_id=after, limit=_PAGE):
+        yield from page
+        after = page[-1].id
+
+
+def estimate_gain(context: JobContext) -> dict[str, Any]:
+    """Measure a model's learning curve. Payload: model_id.
+
+    The labels are those that the model's training knew. Points that were measured before the job was cut off are kept.
+    """
+    row = registry.get(context.db, model_id=int(context.job.payload["model_id"]))
+    context.progress("Loading the model", 0, 0, device=device_title(best_device()))
+    model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
+    figure = model.figures["ap_det"]
+    known = {entry["sha256"]: entry for entry in model.data}
+    found = [
+        replace(image, bad=known[image.key]["label"] == "bad")
+        for image in labelled_images(context.db, project_id=row.project_id)
+        if image.key in known
+    ]
+    try:
+        split = sides(found, {key: entry["role"] for key, entry in known.items()}, model.recipe)
+    except TooFewLabelsError as error:
+        return {"model_id": row.id, "reason": str(error)}
+    wanted = passes(split)
+    if figure is None or not wanted:
+        return {
+            "model_id": row.id,
+            "reason": "There are too few labels to tell what more would bring: a quarter or a half of them would not "
+            f"be enough to train on. From about {2 * MIN_BAD * N_FOLDS} bad images on it can be told.",
+        }
+    kept = context.folder / "points.json"
+    points: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    missing = [one for one in wanted if _name(one) not in points]
+    device, taps = best_device(), TapCache(context.db.data_dir / "cache" / "taps", backbone, model.recipe.image_size)
+    reporter = _Steps(context, (len(wanted) - len(missing)) * len(split), len(wanted) * len(split))
+    fill_taps(taps, found, device=device, reporter=reporter)
+    for one, point in measure(model.recipe, split, taps, missing, n=len(found), device=device, reporter=reporter):
+        points[_name(one)] = [point.n, point.figure]
+        write_atomically(kept, json.dumps(points).encode(), durable=False)
+    return {"model_id": row.id, "measured": [*points.values(), [len(found), figure]]}
+
+
+def _name(one: Pass) -> str:
+    return f"{one.share}-{one.draw}"
+
+
+class _Steps:
+    """Tells the job how many of its networks have been trained."""
+
+    def __init__(self, context: JobContext, done: int, total: int) -> None:
+        self._context, self._done, self._total = context, done, total
+        self._seen = 0
+
+    def progress(self, phase: str, done: int, total: int, **metrics: str | float) -> None:  # noqa: ARG002
+        if phase != "Training":
+            self._context.progress(phase, done, total)
+            return
+        self._done += done < self._seen  # the next network has begun
+        self._seen = done
+        self._context.progress("Learning from fewer labels", self._done, self._total)
+
+    def point(self, series: str, step: int, value: float) -> None:
+        """A curve of losses says nothing here."""

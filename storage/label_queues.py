@@ -1,0 +1,255 @@
+"""In which order to label: lists of a project's images, and which of them go together as a stack.
+
+What takes long (distances between a hundred thousand descriptors) is computed by a job and kept in one file,
+`queues/<project>.npz`; a list is then read, filtered by the labels of this moment and sorted in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from ssn_core import selection
+from ssn_core.errors import SsnError
+from ssn_core.label_errors import doubts
+from storage import descriptors, files, images, projects, registry
+from storage.db import Database
+from storage.tables import ImageRow, PredictionRow
+
+_log = logging.getLogger(__name__)
+ORDERS = ("oldest", "informative", "suspicious", "disagreement", "random")
+HONEST = ("test", "calibration", "out_of_fold")  # roles of images that the scoring network was not trained on
+_ONE_BY_ONE = 1000  # images chosen for their diversity; who has labelled so many trains again
+_COLUMNS: dict[str, np.dtype[Any]] = {"ids": np.dtype(np.int64), "places": np.dtype(np.int32), "stacks": np.dtype(np.int32)}
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images in an order, or why it cannot be had."""
+
+    ids: list[int]
+    stacks: list[list[int]]  # at least two images each, all of them in `ids`, in that order
+    reason: str | None  # why the order cannot be had and what to do; `ids` is empty then
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the file holds of N images, sorted by their numbers."""
+
+    ids: Numbers  # (N,)
+    places: NDArray[np.int32]  # (N,) place in the order of information; -1: not in it
+    stacks: NDArray[np.int32]  # (N,) number of the stack, -1: alone
+
+    def look_up(self, column: NDArray[np.int32], wanted: Numbers) -> NDArray[np.int32]:
+        """A column's values for these images; -1 for one that came after the file was written."""
+        if len(self.ids) == 0:
+            return np.full(len(wanted), -1, dtype=np.int32)
+        at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        return np.where(self.ids[at] == wanted, column[at], -1).astype(np.int32)
+
+
+def listing(
+    db: Database, *, project_id: int, order: str = "oldest", labels: tuple[str, ...] | None = None, seed: int = 0
+) -> Listing:
+    """The images with these labels, in an order, with their stacks.
+
+    Args:
+        order: "oldest" (as they came in); "informative" (uncertain and unlike what is labelled); "suspicious" (highest
+            score of the active model first, what it has not scored last); "disagreement" (images whose label their
+            held-out score supports least first, and only images with a label and such a score); "random".
+        labels: as for :func:`storage.images.ids`.
+        seed: of the random order, 0 or more.
+
+    Raises:
+        SsnError: there is no such project.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"an order is one of {ORDERS}, not {order!r}")
+    found = np.array(images.ids(db, project_id=project_id, labels=labels), dtype=np.int64)
+    kept = _read(db, project_id)
+    try:
+        ids = _ordered(db, project_id, order, found, kept, seed)
+    except _NotYet as not_yet:
+        return Listing([], [], str(not_yet))
+    return Listing(ids.tolist(), _stacks(ids, kept), None)
+
+
+class _NotYet(Exception):  # noqa: N818  # an answer, not an error
+    """An order cannot be had now; says why and what to do."""
+
+
+def _ordered(db: Database, project_id: int, order: str, ids: Numbers, kept: _Kept | None, seed: int) -> Numbers:
+    match order:
+        case "informative":
+            if kept is None:
+                raise _NotYet(
+                    "The images have not been compared with each other yet. It happens by itself after an import and "
+                    "after each training; on Home you see how far it is, and can start it."
+                )
+            places = kept.look_up(kept.places, ids)
+            return ids[np.argsort(np.where(places < 0, np.iinfo(np.int32).max, places), kind="stable")]
+        case "suspicious":
+            return _by_score(db, _active(db, project_id), ids)
+        case "disagreement":
+            return _by_doubt(db, _active(db, project_id), ids)
+        case "random":
+            return selection.shuffled(ids, seed=seed)
+        case _:
+            return ids
+
+
+def _active(db: Database, project_id: int) -> registry.Model:
+    model_id = projects.get(db, project_id=project_id).active_model_id
+    if model_id is None:
+        raise _NotYet("There is no model yet that could give scores. Train one first, or take another order.")
+    return registry.get(db, model_id=model_id)
+
+
+def _by_score(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
+    """Highest score first; equal ones, and those without a score at the end, as they came in."""
+    scored, scores = _scores(db, model.id)
+    if len(scored) == 0:
+        raise _NotYet("The active model has not scored any image yet. Score the images on the Review page.")
+    at = np.minimum(np.searchsorted(scored, ids), len(scored) - 1)
+    score = np.where(scored[at] == ids, scores[at], -np.inf)
+    return ids[np.argsort(-score, kind="stable")]
+
+
+def _scores(db: Database, model_id: int) -> tuple[Numbers, NDArray[np.float64]]:
+    """Numbers of the scored images, rising, and their scores."""
+    statement = select(PredictionRow.image_id, PredictionRow.score).where(PredictionRow.model_id == model_id)
+    with db.read() as session:
+        found = np.array(session.execute(statement).all(), dtype=np.float64).reshape(-1, 2)
+    found = found[np.argsort(found[:, 0])]
+    return found[:, 0].astype(np.int64), found[:, 1]
+
+
+def _by_doubt(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
+    statement = (
+        select(ImageRow.id, PredictionRow.score, ImageRow.label == "bad")
+        .join(PredictionRow, PredictionRow.image_id == ImageRow.id)
+        .where(PredictionRow.model_id == model.id, PredictionRow.role.in_(HONEST), ImageRow.label.in_(("good", "bad")))
+        .order_by(ImageRow.id)
+    )
+    with db.read() as session:
+        rows = np.array(session.execute(statement).all(), dtype=np.float64).reshape(-1, 3)
+    try:
+        found = doubts(rows[:, 2], rows[:, 1])
+    except SsnError as error:
+        raise _NotYet(
+            "Labels can be compared with scores where both good and bad images have a score of a network that was not "
+            f"trained on them. {error}"
+        ) from error
+    ordered: Numbers = rows[found.order, 0].astype(np.int64)
+    wanted: Numbers = ordered[np.isin(ordered, ids)]
+    return wanted
+
+
+def _stacks(ids: Numbers, kept: _Kept | None) -> list[list[int]]:
+    """The stacks among images, in their order."""
+    if kept is None or len(ids) == 0:
+        return []
+    numbers = kept.look_up(kept.stacks, ids)
+    members: dict[int, list[int]] = {}
+    stacked = numbers >= 0
+    for number, image_id in zip(numbers[stacked].tolist(), ids[stacked].tolist(), strict=True):
+        members.setdefault(number, []).append(image_id)
+    return [stack for stack in members.values() if len(stack) > 1]
+
+
+def build(db: Database, *, project_id: int, described: Path) -> int:
+    """Compute what lists need and keep it; returns the number of images. Minutes with 100,000 images: for a job.
+
+    Args:
+        described: folder of the project's descriptors (:mod:`storage.descriptors`).
+    """
+    columns = select(ImageRow.id, ImageRow.sha256, ImageRow.group_key, ImageRow.label)
+    with db.read() as session:
+        rows = session.execute(columns.where(ImageRow.project_id == project_id).order_by(ImageRow.id)).all()
+    ids = np.array([row.id for row in rows], dtype=np.int64)
+    labelled = np.array([row.label is not None for row in rows], dtype=bool)
+    values = _in_order(descriptors.read(described), [row.sha256 for row in rows])
+    usable = np.isfinite(values).all(axis=1)
+    scores, threshold = _scores_of(db, project_id, ids)
+    has_score = np.isfinite(scores)
+
+    points = np.zeros((len(ids), 0), np.float32)
+    if usable.any():
+        points = np.zeros((len(ids), selection.AXES), np.float32)
+        reduced = selection.reduced(values[usable])
+        points[np.ix_(usable, np.arange(reduced.shape[1]))] = reduced
+    candidates = np.flatnonzero(usable & ~labelled & (has_score | (threshold is None)))
+    weights = None if threshold is None else selection.uncertainty(scores[candidates], threshold=threshold)
+    known = np.flatnonzero(usable & labelled)
+    order = selection.informative(points, known, candidates, weights, n=_ONE_BY_ONE)
+    places = np.full(len(ids), -1, dtype=np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+
+    sides = None if threshold is None else np.where(has_score, scores, -np.inf) >= threshold
+    stacks = selection.stacks(values, [row.group_key for row in rows], sides)
+    _write(db, project_id, {"ids": ids, "places": places, "stacks": stacks})
+    return len(ids)
+
+
+def _in_order(found: tuple[list[str], NDArray[np.float16]], wanted: list[str]) -> NDArray[np.float16]:
+    """Descriptors (N, D) of images by their SHA-256; NaN for one without."""
+    names, values = found
+    rows = {name: row for row, name in enumerate(names)}
+    ordered = np.full((len(wanted), values.shape[1] or 1), np.nan, dtype=np.float16)
+    for place, name in enumerate(wanted):
+        if name in rows:
+            ordered[place] = values[rows[name]]
+    return ordered
+
+
+def _scores_of(db: Database, project_id: int, ids: Numbers) -> tuple[NDArray[np.float64], float | None]:
+    """Scores of the active model, (N,), NaN without one, and its threshold; (all NaN, None) without a model."""
+    scores = np.full(len(ids), np.nan)
+    model_id = projects.get(db, project_id=project_id).active_model_id
+    if model_id is None:
+        return scores, None
+    scored, values = _scores(db, model_id)
+    scores[np.searchsorted(ids, scored)] = values
+    return scores, registry.get(db, model_id=model_id).threshold
+
+
+def _path(db: Database, project_id: int) -> Path:
+    return db.data_dir / "queues" / f"{project_id}.npz"
+
+
+def _write(db: Database, project_id: int, columns: Mapping[str, NDArray[Any]]) -> None:
+    target = io.BytesIO()
+    np.savez(target, **{name: columns[name].astype(dtype) for name, dtype in _COLUMNS.items()})
+    files.write_atomically(_path(db, project_id), target.getvalue(), durable=False)
+
+
+def _read(db: Database, project_id: int) -> _Kept | None:
+    path = _path(db, project_id)
+    try:
+        return _kept(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        _log.warning("The file of queues %s is damaged; the next training or scoring makes it anew: %s", path, error)
+        return None
+
+
+@lru_cache(maxsize=8)  # 1.6 MB for 100,000 images
+def _kept(path: Path, _stamp: int) -> _Kept:
+    with np.load(path, allow_pickle=False) as kept:
+        columns = {name: kept[name] for name in _COLUMNS}
+    if any(column.dtype != _COLUMNS[name] or column.ndim != 1 for name, column in columns.items()):
+        raise ValueError("not three columns of whole numbers")
+    if len({len(column) for column in columns.values()}) != 1:
+        raise ValueError("columns of different lengths")
+    return _Kept(**columns)
