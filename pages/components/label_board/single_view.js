@@ -56,7 +56,7 @@ class SingleView extends BoardView {
         this.lensChanged();
       };
       p[name] = input;
-      return make("label", { className: "size" }, word, input);
+      return make("label", { className: "dial" }, word, input);
     };
     p.zoom = make("span", { className: "zoom" });
     p.lens = make("div", { className: "lens" }, slider("brightness", "Brightness"), slider("contrast", "Contrast"), small("invert", "toggle", "Invert", () => this.invert()), p.zoom, small("fit", "", "Reset", () => this.fit()));
