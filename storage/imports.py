@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 
 from ssn_core.errors import LayoutError, SettingError
 from ssn_core.sources import Scan, scan
-from storage import archives, import_groups, jobs, projects
+from storage import archives, import_groups, jobs, label_advice, projects
 from storage.db import Database, chunks, insert_for
 from storage.delivery import MAX_INSPECTOR_LENGTH
 from storage.import_batch import Target, import_batch
@@ -165,6 +165,8 @@ def run_job(context: ImportContext) -> dict[str, int]:
     if context.job.payload["staged"]:
         archives.discard(context.db.data_dir, Path(context.job.payload["source"]))
     sweep_staging(context.db)
+    if done.added and context.job.project_id is not None:
+        label_advice.prepare(context.db, project_id=context.job.project_id)
     return asdict(done)
 
 

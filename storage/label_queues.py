@@ -29,7 +29,11 @@ _log = logging.getLogger(__name__)
 ORDERS = ("oldest", "informative", "suspicious", "disagreement", "random")
 HONEST = ("test", "calibration", "out_of_fold")  # roles of images that the scoring network was not trained on
 _ONE_BY_ONE = 1000  # images chosen for their diversity; who has labelled so many trains again
-_COLUMNS: dict[str, np.dtype[Any]] = {"ids": np.dtype(np.int64), "places": np.dtype(np.int32), "stacks": np.dtype(np.int32)}
+_COLUMNS: Mapping[str, np.dtype[Any]] = {
+    "ids": np.dtype(np.int64),
+    "places": np.dtype(np.int32),
+    "stacks": np.dtype(np.int32),
+}
 Numbers = NDArray[np.int64]
 
 
@@ -197,7 +201,7 @@ def build(db: Database, *, project_id: int, described: Path) -> int:
 
     sides = None if threshold is None else np.where(has_score, scores, -np.inf) >= threshold
     stacks = selection.stacks(values, [row.group_key for row in rows], sides)
-    _write(db, project_id, {"ids": ids, "places": places, "stacks": stacks})
+    _write(db, project_id, _Kept(ids, places, stacks))
     return len(ids)
 
 
@@ -227,9 +231,9 @@ def _path(db: Database, project_id: int) -> Path:
     return db.data_dir / "queues" / f"{project_id}.npz"
 
 
-def _write(db: Database, project_id: int, columns: Mapping[str, NDArray[Any]]) -> None:
+def _write(db: Database, project_id: int, kept: _Kept) -> None:
     target = io.BytesIO()
-    np.savez(target, **{name: columns[name].astype(dtype) for name, dtype in _COLUMNS.items()})
+    np.savez(target, ids=kept.ids, places=kept.places, stacks=kept.stacks)
     files.write_atomically(_path(db, project_id), target.getvalue(), durable=False)
 
 

@@ -26,7 +26,18 @@ from starlette.routing import BaseRoute, Route
 from pages.components import picture_job, resources
 from ssn_core import rendering
 from ssn_core.errors import SsnError
-from storage import files, images, labels, map_evidence, map_verdicts, maps, projects, registry, thumbnails
+from storage import (
+    files,
+    images,
+    label_queues,
+    labels,
+    map_evidence,
+    map_verdicts,
+    maps,
+    projects,
+    registry,
+    thumbnails,
+)
 
 log = logging.getLogger("ssn.routes")
 
@@ -178,12 +189,29 @@ def mask(request: Request, project_id: int) -> Response:
 
 @answer_get
 def image_list(request: Request, project_id: int) -> Response:
-    """The numbers of all images with a label ("all" or one of good, bad, unsure, none), in their order."""
+    """The images to label: {ids, stacks, reason}.
+
+    Query: `filter`, "all" or a label (good, bad, unsure, none); `order`, one of storage.label_queues.ORDERS; `seed` of
+    the random order. `stacks` are sets of at least two of the images that show the same part or are near-duplicates;
+    `reason` says why the order cannot be had and what to do, and is null where it can.
+    """
     wanted = request.query_params.get("filter", "all")
     if wanted != "all" and wanted not in images.LABEL_FILTERS:
         raise RefusedError(400, f"Unknown filter; expected all or one of {', '.join(images.LABEL_FILTERS)}")
-    found = images.ids(resources.database(), project_id=project_id, labels=None if wanted == "all" else (wanted,))
-    return _json({"ids": found})
+    order = request.query_params.get("order", "oldest")
+    if order not in label_queues.ORDERS:
+        raise RefusedError(400, f"Unknown order; expected one of {', '.join(label_queues.ORDERS)}")
+    seed = _ids([request.query_params.get("seed", "0")])
+    if not seed:
+        raise RefusedError(400, "Unknown seed; expected a whole number from 0 to 999999999")
+    found = label_queues.listing(
+        resources.database(),
+        project_id=project_id,
+        order=order,
+        labels=None if wanted == "all" else (wanted,),
+        seed=seed[0],
+    )
+    return _json(asdict(found))
 
 
 @answer_get
