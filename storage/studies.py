@@ -108,7 +108,7 @@ def create(
         SsnError: there is no such project.
     """
     limits = limits or Limits()
-    name = _checked_name(name)
+    name = checked_name(name, "study")
     _check(n_parts, borderline, trials, limits)
     check_inspector(inspector)
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -215,6 +215,18 @@ def close(db: Database, *, study_id: int) -> Study:
         return _study(session, row)
 
 
+def checked_name(name: str, what: str) -> str:
+    """A name in one printable line.
+
+    Raises:
+        SettingError: not 1 to 200 characters.
+    """
+    printable = " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
+    if not 1 <= len(printable) <= MAX_NAME_LENGTH:
+        raise SettingError(f"The {what} needs a name", value=name[:40], expected=f"1 to {MAX_NAME_LENGTH} characters")
+    return printable
+
+
 def check_inspector(name: object) -> None:
     """Refuse what is no inspector's name; it may come from a browser.
 
@@ -271,13 +283,6 @@ def _study(session: Session, row: StudyRow) -> Study:
         n_parts=len(flags),
         n_borderline=sum(flags),
     )
-
-
-def _checked_name(name: str) -> str:
-    printable = " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
-    if not 1 <= len(printable) <= MAX_NAME_LENGTH:
-        raise SettingError("The study needs a name", value=name[:40], expected=f"1 to {MAX_NAME_LENGTH} characters")
-    return printable
 
 
 def _check(n_parts: int, borderline: float, trials: int, limits: Limits) -> None:
