@@ -69,7 +69,7 @@ def forget_others(where: Path) -> None:
 
 def _read(path: Path) -> NDArray[Any] | None:
     try:
-        table: NDArray[Any] = np.load(path, allow_pickle=False)
+        table: NDArray[Any] = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         _log.warning("Descriptors in %s are damaged and are made anew: %s", path, error)
         path.unlink(missing_ok=True)

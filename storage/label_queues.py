@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -243,14 +244,14 @@ def _read(db: Database, project_id: int) -> _Kept | None:
         return _kept(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, EOFError, OSError) as error:
+    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         _log.warning("The file of queues %s is damaged; the next training or scoring makes it anew: %s", path, error)
         return None
 
 
 @lru_cache(maxsize=8)  # 1.6 MB for 100,000 images
 def _kept(path: Path, _stamp: int) -> _Kept:
-    with np.load(path, allow_pickle=False) as kept:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
         columns = {name: kept[name] for name in _COLUMNS}
     if any(column.dtype != _COLUMNS[name] or column.ndim != 1 for name, column in columns.items()):
         raise ValueError("not three columns of whole numbers")
