@@ -12,8 +12,10 @@ from starlette.routing import BaseRoute, Route
 
 from pages.components import resources
 from pages.components.routes import RefusedError, answer_post, list_in
-from storage import labels, leases
+from pages.components.study_routes import store_blind
+from storage import labels, leases, opinion_verdicts, second_opinions
 from storage.delivery import wrong_inspector
+from storage.study_verdicts import Message, Recorded
 
 COUNTS_SECONDS = 2.0  # how old the counts by inspector may be: they take some 100 ms with 100,000 labels
 _lock = threading.Lock()
@@ -67,4 +69,30 @@ def _labels_by_inspector(project_id: int) -> dict[str, int]:
     return found
 
 
-PEOPLE_ROUTES: list[BaseRoute] = [Route("/ssn/leases", post_leases, methods=["POST"])]
+async def post_opinions(request: Request) -> Response:
+    """Take second opinions of one inspector, or third ones ("stage"); otherwise as study_routes.post_study."""
+    return await answer_post(request, _store_opinions)
+
+
+def _store_opinions(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
+    stage = body.get("stage")
+    if stage not in (second_opinions.SECOND, second_opinions.THIRD):
+        raise RefusedError(400, "Expected a stage: second or third")
+
+    def record(round_id: int, messages: list[Message]) -> Recorded:
+        return opinion_verdicts.record(
+            resources.database(),
+            project_id=project_id,
+            round_id=round_id,
+            inspector=body.get("inspector"),  # type: ignore[arg-type]  # checked where it is stored
+            stage=stage,
+            messages=messages,
+        )
+
+    return store_blind(body, record)
+
+
+PEOPLE_ROUTES: list[BaseRoute] = [
+    Route("/ssn/leases", post_leases, methods=["POST"]),
+    Route("/ssn/opinions", post_opinions, methods=["POST"]),
+]

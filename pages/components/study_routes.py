@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +15,7 @@ from pages.components import resources
 from pages.components.routes import RefusedError, answer_post, list_in
 from ssn_core.errors import SsnError
 from storage import study_verdicts
-from storage.study_verdicts import Message
+from storage.study_verdicts import Message, Recorded
 
 MAX_CLIENTS = 1000  # whose newest numbers are remembered
 _lock = threading.Lock()
@@ -31,6 +33,24 @@ async def post_study(request: Request) -> Response:
 
 
 def _store(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
+    def record(study_id: int, messages: list[Message]) -> Recorded:
+        return study_verdicts.record(
+            resources.database(),
+            project_id=project_id,
+            study_id=study_id,
+            inspector=body.get("inspector"),  # type: ignore[arg-type]  # checked where it is stored
+            messages=messages,
+        )
+
+    return store_blind(body, record)
+
+
+def store_blind(body: dict[str, Any], record: Callable[[int, list[Message]], Recorded]) -> dict[str, Any]:
+    """The answer to numbered blind verdicts, stored by `record` (of a study's or a round's number) where they are new.
+
+    Raises:
+        RefusedError: the request cannot come from the board.
+    """
     study_id, client = body.get("study"), body.get("client")
     if not isinstance(study_id, int) or isinstance(study_id, bool) or not 0 < study_id < 2**31:
         raise RefusedError(400, "Expected the number of a study")
@@ -38,25 +58,19 @@ def _store(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
         raise RefusedError(400, "Expected a client of 1 to 64 ASCII letters and digits")
     events = [_event(item) for item in list_in(body, "events")]
     try:
-        return _record(project_id, study_id, body.get("inspector"), client, events)
+        return _record(client, events, partial(record, study_id))
     except SsnError as error:  # no such study, no name: sending again will not help
         raise RefusedError(400, str(error)) from error
 
 
 def _record(
-    project_id: int, study_id: int, inspector: Any, client: str, events: list[tuple[int, Message]]
+    client: str, events: list[tuple[int, Message]], record: Callable[[list[Message]], Recorded]
 ) -> dict[str, Any]:
     # A request that was given up by the browser may still arrive after a later one: its verdict may have been taken
     # back since. A restart of the server ends such requests, so this memory need not outlive the process.
     with _lock:
         fresh = [(seq, message) for seq, message in events if seq > _newest.get(client, 0)]
-        recorded = study_verdicts.record(
-            resources.database(),
-            project_id=project_id,
-            study_id=study_id,
-            inspector=inspector,
-            messages=[message for _seq, message in fresh],
-        )
+        recorded = record([message for _seq, message in fresh])
         done = max((seq for seq, _message in events), default=0)
         if done > _newest.get(client, 0):
             _newest.pop(client, None)  # so that the newest client comes last

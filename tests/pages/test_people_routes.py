@@ -11,9 +11,9 @@ from page_seed import project_with_images
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from pages.components import people_routes, resources
+from pages.components import people_routes, resources, study_routes
 from pages.components.people_routes import PEOPLE_ROUTES
-from storage import images, labels, leases, projects
+from storage import images, labels, leases, projects, second_opinions
 from storage.db import Database
 
 ORIGIN = "http://inspector.local:8501"
@@ -89,3 +89,29 @@ def test_another_site_and_another_project_are_refused(site: Site) -> None:
     other = projects.create(site.db, name="Others")
     answer = site.lease(token=resources.token(other.id, "session")).json()
     assert (answer["granted"], answer["held"], answer["inspectors"]) == ([], {}, {})
+
+
+def test_a_second_opinion_is_stored_once_and_a_third_verdict_becomes_the_label(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_routes, "_newest", {})
+    found = second_opinions.create(site.db, project_id=site.project, name="Round", inspector="Ada", n_images=2, seed=1)
+    image = site.images[1]  # Ada called it bad
+
+    def post(who: str, stage: object = "second", **event: Any) -> Any:
+        events = [{"seq": 1, "trial": 1, "image_id": image, "verdict": "good", "seconds": 1.0, **event}]
+        body = {"token": site.token, "study": found.id, "inspector": who, "client": f"outbox of {who}", "stage": stage}
+        return site.client.post("/ssn/opinions", json={**body, "events": events})
+
+    stored = {"done": 1, "refused": [], "given": [1], "closed": False}
+    assert post("Bo").json() == post("Bo").json() == stored
+    assert images.get(site.db, image_id=image).label == "bad"
+    assert post("Ada").json()["refused"] == [[1, "You gave the first verdict on this image yourself"]]
+    assert post("Cem", "third").json() == stored
+    assert images.get(site.db, image_id=image).label == "good"
+    for stage in ("fourth", None, ["second"]):
+        assert post("Dee", stage).status_code == 400
+    assert post("").status_code == 400
+    other = projects.create(site.db, name="Others")
+    site.token = resources.token(other.id, "session")
+    assert post("Dee").status_code == 400

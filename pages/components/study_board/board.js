@@ -1,4 +1,4 @@
-// Judging the parts of a study, blind: one large picture, good or bad, and nothing else to go by.
+// Judging the parts of a study, or giving second opinions, blind: one large picture, good or bad, and nothing else to go by.
 //
 // A part is known here by a number alone; its name, label, score and map never reach this component, and neither do
 // earlier verdicts. Streamlit is not asked while someone judges.
@@ -232,7 +232,7 @@ class StudyBoard {
     p.save.title = status.more;
     const started = this.ready && turn && this.begun.has(turn.trial);
     const total = turn ? this.data.orders[turn.trial].length : 1;
-    p.where.textContent = !started ? "" : `${turn.place + 1} of ${total}, trial ${turn.trial + 1} of ${trials}`;
+    p.where.textContent = !started ? "" : `${turn.place + 1} of ${total}${trials > 1 ? `, trial ${turn.trial + 1} of ${trials}` : ""}`;
     p.bar.style.width = started ? `${(100 * turn.place) / total}%` : "0";
     p.leave.hidden = !started;
     p.track.style.visibility = started ? "" : "hidden"; // keeps its place: nothing jumps
@@ -240,15 +240,15 @@ class StudyBoard {
     p.message.textContent = this.message;
     this.root.dataset.ready = String(this.ready);
     if (!this.ready) this.say("waiting", this.waitingWords());
-    else if (this.closed) this.say("closed", ["This study was closed", "No verdict is taken any more."], p.next("Go on", () => this.leave()));
-    else if (!turn) this.say("done", ["All your trials are done", "Thank you. Nothing more to judge in this study."], p.next("Go on", () => this.leave()));
+    else if (this.closed) this.say("closed", [this.data.desk.closed, "No verdict is taken any more."], p.next("Go on", () => this.leave()));
+    else if (!turn) this.say("done", this.data.desk.done, p.next("Go on", () => this.leave()));
     else if (!started) this.between(turn);
     else this.judge(turn);
     this.root.dataset.screen = this.screen;
   }
 
   waitingWords() {
-    if (!this.outbox.open) return ["One moment …", "If this stays: the study is open in another tab of this browser. Go on there, or close that tab."];
+    if (!this.outbox.open) return ["One moment …", "If this stays: it is open in another tab of this browser. Go on there, or close that tab."];
     if (this.outbox.failures) return ["The server does not answer", this.outbox.problem || "Trying again …"];
     return ["One moment …", ""];
   }
@@ -300,7 +300,7 @@ class StudyBoard {
 }
 
 export default function ({ data, parentElement, setStateValue }) {
-  const name = `${data.installation}.${data.study}.${data.inspector}`;
+  const name = `${data.desk.kind}.${data.installation}.${data.study}.${data.inspector}`;
   let board = BOARDS.get(name);
   if (!board) BOARDS.set(name, (board = new StudyBoard(data)));
   for (const [other, one] of BOARDS) if (other !== name) one.detach();

@@ -1,12 +1,13 @@
-// Verdicts of a study on their way to the server: kept in the browser until they are stored, in their order.
+// Blind verdicts (of a study, or second opinions) on their way to the server: kept in the browser until they are stored, in their order.
 //
 // The label queue (queue.js, in front of this file) belongs to labels; a study's verdicts are none, so they have an
 // outbox of their own: one for each study and inspector, whose tab holds a lock, so that two tabs never mix.
 
 class StudyOutbox {
-  constructor({ installation, study, inspector, token }, changed) {
-    this.key = `ssn.study.${installation}.${study}.${inspector}`;
+  constructor({ installation, study, inspector, token, desk }, changed) {
+    this.key = `ssn.${desk.kind}.${installation}.${study}.${inspector}`;
     this.study = study;
+    this.desk = desk;
     this.inspector = inspector;
     this.token = token;
     this.changed = changed;
@@ -90,7 +91,7 @@ class StudyOutbox {
 
   async send() {
     try {
-      const response = await fetch("/ssn/study", { ...this.request(), signal: AbortSignal.timeout(TIMEOUT_MS) });
+      const response = await fetch(this.desk.address, { ...this.request(), signal: AbortSignal.timeout(TIMEOUT_MS) });
       if (!response.ok) {
         this.problem = response.status < 500 ? ((await response.json().catch(() => ({}))).error ?? "please reload this page") : "";
         throw new Error(`status ${response.status}`);
@@ -110,7 +111,7 @@ class StudyOutbox {
 
   request() {
     const { client, events } = this.box;
-    const body = { token: this.token, study: this.study, inspector: this.inspector, client, events: events.slice(0, BATCH) };
+    const body = { ...this.desk.more, token: this.token, study: this.study, inspector: this.inspector, client, events: events.slice(0, BATCH) };
     return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   }
 
@@ -123,7 +124,7 @@ class StudyOutbox {
 
   /** The page may be going away: send once more in a request that outlives it. */
   lastWords() {
-    if (this.open && this.unsaved) fetch("/ssn/study", { ...this.request(), keepalive: true }).catch(() => {}); // the outbox stays
+    if (this.open && this.unsaved) fetch(this.desk.address, { ...this.request(), keepalive: true }).catch(() => {}); // the outbox stays
   }
 
   /** {level, text, more} for people, as the label queue says it. */
