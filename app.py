@@ -17,7 +17,11 @@ if str(ROOT) not in sys.path:  # Streamlit puts the folder of the page script th
 
 from pages.components.label_routes import LABEL_ROUTES  # noqa: E402  # needs the line above
 from pages.components.people_routes import PEOPLE_ROUTES  # noqa: E402
+from pages.components.plotly_route import PLOTLY_ROUTES  # noqa: E402
 from pages.components.routes import ROUTES  # noqa: E402
 from pages.components.study_routes import STUDY_ROUTES  # noqa: E402
 
-app = st.App(ROOT / "pages" / "shell.py", routes=[*ROUTES, *LABEL_ROUTES, *STUDY_ROUTES, *PEOPLE_ROUTES])
+app = st.App(
+    ROOT / "pages" / "shell.py",
+    routes=[*ROUTES, *LABEL_ROUTES, *STUDY_ROUTES, *PEOPLE_ROUTES, *PLOTLY_ROUTES],
+)

@@ -24,8 +24,11 @@ st.html("""<style>
 </style>""")
 
 
+TITLES = {"tradeoffs": "Trade-offs"}  # where the view's name does not make a title
+
+
 def _page(name: str, *, default: bool = False) -> st.Page:
-    title = name.capitalize()
+    title = TITLES.get(name, name.capitalize())
     return st.Page(VIEWS / f"{name}.py", title=title, url_path=None if default else name, default=default)
 
 
@@ -38,6 +41,7 @@ PAGES = [
     _page("review"),
     _page("evaluate"),
     _page("models"),
+    _page("tradeoffs"),
     _page("agreement"),
     _page("inspect"),
 ]

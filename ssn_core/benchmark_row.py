@@ -86,10 +86,13 @@ class Row:
         return cls(**values)
 
 
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
 def to_csv(rows: Sequence[Row]) -> bytes:
     """The rows as CSV; "" = n/a."""
     target = io.StringIO()
-    table = csv.DictWriter(target, [field.name for field in fields(Row)])
+    table = csv.DictWriter(target, COLUMNS)
     table.writeheader()
     for row in rows:
         table.writerow({name: _cell(value) for name, value in asdict(row).items()})

@@ -109,3 +109,15 @@ def flips(compared: Comparison) -> list[Flip]:
     second_model = compared.second
     lines = [line for line in (second_model.threshold, second_model.threshold_low) if line is not None]
     return sorted(found, key=lambda flip: -min(abs(flip.second_score - line) for line in lines))
+
+
+def regrets(found: list[Flip]) -> tuple[list[Flip], list[Flip]]:
+    """What is lost and what is gained by taking the first model (the fast one) instead of the second (the slow one).
+
+    Returns:
+        (the first is wrong and the second right, the first is right and the second wrong). A verdict that leaves the
+        image to a person is neither right nor wrong.
+    """
+    lost = [flip for flip in found if flip.outcome == "right" and flip.first not in (flip.label, "check")]
+    gained = [flip for flip in found if flip.outcome == "wrong" and flip.first == flip.label]
+    return lost, gained

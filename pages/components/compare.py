@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from pages.components import palette, resources, state
+from pages.components import resources, state
 from pages.components.compare_charts import Curve, roc_pair
+from pages.components.flip_tiles import draw_tiles
 from pages.components.model_figures import MEANING, SPLITS, interval_words, rate_words
-from pages.components.project import VIEWS, go, model_title
-from pages.components.text import NOT_AVAILABLE, count, figure, literal, plain, prose
+from pages.components.project import go, model_title
+from pages.components.text import NOT_AVAILABLE, count, figure, prose
 from ssn_core import metrics
-from ssn_core.errors import SsnError
 from ssn_core.honest import Counted, counted_how
 from ssn_core.intervals import Difference, ap_difference, ap_interval, auroc_difference, auroc_interval
 from ssn_core.rates import Interval
-from storage import comparison, images, projects, registry, thumbnails
-from storage.comparison import Comparison, Flip
+from storage import comparison, projects, registry
+from storage.comparison import Comparison
 
-EDGE = 128  # px, of a flip's picture
-TILE_WIDTH = 364  # px; two fit beside each other at 1366, four at 1920
-SHOWN = 8  # flips of one kind with picture; Review goes through all of them
-WORKLIST = 200  # images that Review is sent at most
 HEADINGS = {"wrong": "Became wrong", "right": "Became right", "check": "Now to a person"}  # what harms comes first
 GROUPS = {  # (label, what B makes of it) -> title
     ("bad", "wrong"): "Became wrong: bad parts that B passes (new escapes)",
@@ -89,20 +84,26 @@ def _choose(project: projects.Project, models: list[registry.Model]) -> tuple[re
     return by_id[first], by_id[second]
 
 
-def basis(compared: Comparison) -> str:
-    """On which images everything below rests."""
+def basis(compared: Comparison, names: tuple[str, str] = ("A", "B")) -> str:
+    """On which images everything below rests; `names` is what the page calls the two models."""
     words = (
         f"Both on the same **{compared.n_good:,} good** and **{compared.n_bad:,} bad** images, which neither model had "
         "seen, with the labels of today."
     )
     if compared.first_held_out == compared.second_held_out == len(compared.image_ids):
         return words
-    return f"{words} (A alone has {compared.first_held_out:,} such images, B {compared.second_held_out:,}.)"
+    return (
+        f"{words} ({names[0]} alone has {compared.first_held_out:,} such images, {names[1]} "
+        f"{compared.second_held_out:,}.)"
+    )
 
 
-def why_none(compared: Comparison) -> str:
-    """Why there is no image to compare on."""
-    pairs = (("A", compared.first, compared.first_held_out), ("B", compared.second, compared.second_held_out))
+def why_none(compared: Comparison, names: tuple[str, str] = ("A", "B")) -> str:
+    """Why there is no image to compare on; `names` as for :func:`basis`."""
+    pairs = (
+        (names[0], compared.first, compared.first_held_out),
+        (names[1], compared.second, compared.second_held_out),
+    )
     for letter, model, n in pairs:
         if n == 0:
             return (
@@ -283,60 +284,7 @@ def _draw_flips(project: projects.Project, compared: Comparison) -> None:
     st.markdown(" · ".join(words))
     for flips in by_outcome.values():
         for label in ("bad", "good"):
-            _draw_group(project, compared, [flip for flip in flips if flip.label == label])
-
-
-def _draw_group(project: projects.Project, compared: Comparison, group: Sequence[Flip]) -> None:
-    if not group:
-        return
-    title = GROUPS[group[0].label, group[0].outcome]
-    st.markdown(f"**{title}: {len(group):,}**")
-    shown = group[:SHOWN]
-    stored = {image.id: image for image in images.get_many(resources.database(), image_ids=[f.image_id for f in shown])}
-    tiles = st.container(horizontal=True, gap="small")  # as many in a row as there is room for
-    for flip in shown:
-        with tiles.container(border=True, horizontal=True, vertical_alignment="center", width=TILE_WIDTH):
-            if flip.image_id in stored:
-                _thumbnail(stored[flip.image_id])
-            with st.container(gap="xxsmall"):
-                st.markdown(literal(flip.name))
-                st.caption(f"A {_said(flip.first, flip.first_score)} → B {_said(flip.second, flip.second_score)}")
-                with st.container(horizontal=True, gap="small"):
-                    for letter in "BA":
-                        if st.button(
-                            f"Review with {letter}",
-                            key=f"flip-review-{letter.lower()}-{flip.image_id}",
-                            type="tertiary",
-                            icon=":material/visibility:",
-                        ):
-                            _review(project, compared, group, flip, letter)
-    if len(group) > len(shown):
-        st.caption(f"And {len(group) - len(shown):,} more: Review goes through all of them.")
-
-
-def _said(verdict: str, score: float) -> str:
-    style = palette.style_of(verdict)
-    return f"{style.sign} {style.word} {figure(score)}"
-
-
-def _thumbnail(image: images.Image) -> None:
-    try:
-        path = thumbnails.thumbnail(
-            resources.database().data_dir, sha256=image.sha256, extension=image.extension, edge=EDGE
-        )
-    except SsnError:
-        st.caption("The picture cannot be read.")
-        return
-    st.image(path.read_bytes(), alt=plain(image.name))
-
-
-def _review(project: projects.Project, compared: Comparison, group: Sequence[Flip], flip: Flip, letter: str) -> None:
-    """Open Review at this image, with the whole group as its worklist."""
-    is_first = letter == "A"
-    model = compared.first if is_first else compared.second
-    entries = [
-        state.ReviewEntry(one.image_id, one.first_score if is_first else one.second_score, model.held_out)
-        for one in group[:WORKLIST]
-    ]
-    state.open_review(project.id, project.active_model_id, model.id, entries, flip.image_id)
-    st.switch_page(VIEWS / "review.py")
+            group = [flip for flip in flips if flip.label == label]
+            if group:
+                st.markdown(f"**{GROUPS[label, group[0].outcome]}: {len(group):,}**")
+                draw_tiles(project, compared, group, names=("A", "B"))

@@ -43,7 +43,7 @@ def draw_evaluation(model_id: int) -> None:
         state.take_targets(model_id)
         _save_what_was_asked(model_id)
         model = registry.get(db, model_id=model_id)
-        held_out = _labelled(db, model, model.held_out)
+        held_out = labelled_scores(db, model, model.held_out)
         if _explain_what_is_missing(held_out):
             _draw(db, model, held_out)
 
@@ -80,7 +80,7 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
         held_out.labels,
         held_out.scores,
         saved=versions[0],
-        areas=_areas(held_out.labels, held_out.scores),
+        areas=areas(held_out.labels, held_out.scores),
         claims=Claims(
             most=rates.most_compatible_rate(held_out.n_bad, level=LEVEL),
             needed=tuple((rate, rates.needed_without_event(rate, level=LEVEL)) for rate in CLAIMED_RATES),
@@ -105,7 +105,8 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
     _images_table(model, held_out, operating(state.board_told(model.id, "operating"), versions[0]))
 
 
-def _labelled(db: Database, model: registry.Model, role: str) -> predictions.HeldOut:
+def labelled_scores(db: Database, model: registry.Model, role: str) -> predictions.HeldOut:
+    """A model's scores of the images that played this role and are labelled now, read again only when they changed."""
     newest = label_events.project_history(db, project_id=model.project_id, limit=1)
     scored = predictions.count_scored(db, model_id=model.id)
     return _read(db, str(db.engine.url), model.id, role, newest[0].id if newest else 0, scored)
@@ -127,7 +128,7 @@ def _read(
 
 def _chosen_on(db: Database, model: registry.Model, held_out: predictions.HeldOut) -> predictions.HeldOut:
     """The scores that thresholds may be chosen on: never those of test images."""
-    return _labelled(db, model, "calibration") if held_out.kind == "test" else held_out
+    return labelled_scores(db, model, "calibration") if held_out.kind == "test" else held_out
 
 
 def _where_chosen(chosen: predictions.HeldOut) -> str:
@@ -162,7 +163,8 @@ def _counted(
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _areas(labels: NDArray[np.int8], scores: NDArray[np.float64]) -> dict[str, Area | None]:
+def areas(labels: NDArray[np.int8], scores: NDArray[np.float64]) -> dict[str, Area | None]:
+    """I-AUROC ("auroc") and AP-det ("ap") with their intervals; None: n/a."""
     return {
         "auroc": _area(metrics.i_auroc(labels, scores), intervals.auroc_interval(labels, scores, level=LEVEL)),
         "ap": _area(metrics.ap(labels, scores), intervals.ap_interval(labels, scores, level=LEVEL)),
@@ -207,7 +209,7 @@ def _save_what_was_asked(model_id: int) -> None:
         newest = thresholds.history(db, model_id=model_id)[0]
         wanted = operating({**asked, "version": newest.id}, newest)
         if (wanted.high, wanted.low) != (newest.threshold, newest.threshold_low) and state.inspector():
-            chosen = _chosen_on(db, model, _labelled(db, model, model.held_out))
+            chosen = _chosen_on(db, model, labelled_scores(db, model, model.held_out))
             thresholds.save(
                 db,
                 model_id=model_id,

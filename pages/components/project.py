@@ -20,6 +20,7 @@ PAGES = {  # view -> (what a link to it says when the caller says nothing, icon 
     "review": ("Review", ":material/visibility:"),
     "evaluate": ("Evaluate", ":material/monitoring:"),
     "models": ("Models", ":material/account_tree:"),
+    "tradeoffs": ("Trade-offs", ":material/speed:"),
     "agreement": ("Agreement", ":material/how_to_reg:"),
     "inspect": ("Inspect new images", ":material/center_focus_strong:"),
 }

@@ -66,6 +66,11 @@ class Key(StrEnum):
     REPORT_ASKED = "ssn_report_asked"
     REPORT_DELETION = "ssn_report_deletion"
     REPORT_PURPOSE = "ssn_report_purpose"  # completed by a model's number
+    # Trade-offs; completed by a project's number
+    TRADEOFF_BOARD = "ssn_tradeoff_board"
+    TRADEOFF_TIME = "ssn_tradeoff_time"
+    REGRET_FAST = "ssn_regret_fast"
+    REGRET_SLOW = "ssn_regret_slow"
     # Agreement; completed by a project's or a study's number
     STUDY = "ssn_study"
     STUDY_NEW = "ssn_study_new"
@@ -238,6 +243,21 @@ def show_comparison(project: int, first: int, second: int) -> None:
     for key, model in zip(comparison_keys(project), (first, second), strict=True):
         st.session_state[key] = model
     st.session_state[Key.MODELS_VIEW] = "compare"
+
+
+def tradeoff_board_key(project: int) -> str:
+    """The key of the chart of trade-offs: a project's own."""
+    return f"{Key.TRADEOFF_BOARD}-{project}"
+
+
+def tradeoff_time() -> str:
+    """Which time the trade-offs show: "score" (pixels to score) or "file" (decoding included)."""
+    return st.session_state.setdefault(Key.TRADEOFF_TIME, "score") or "score"
+
+
+def regret_keys(project: int) -> tuple[str, str]:
+    """The keys of the fast and the slow model of the regret list: a project's own."""
+    return f"{Key.REGRET_FAST}-{project}", f"{Key.REGRET_SLOW}-{project}"
 
 
 def open_report(model: int | None) -> None:

@@ -17,7 +17,7 @@ from storage import projects
 from storage.db import Database
 
 ROOT = Path(__file__).resolve().parents[2]
-VIEWS = ("home", "data", "label", "train", "review", "evaluate", "models", "agreement", "inspect")
+VIEWS = ("home", "data", "label", "train", "review", "evaluate", "models", "tradeoffs", "agreement", "inspect")
 
 
 def test_opening_every_page_loads_no_torch(tmp_path: Path) -> None:
