@@ -15,15 +15,11 @@ from storage.benchmarks import Measured
 from storage.db import Database
 from storage.job_context import Cancelled, JobContext
 from storage.worker import work
+from tests.bench_seed import bench_row
 from tests.model_seed import add_model
 from tests.storage.test_training_jobs import NoRunner
 
 HANDLERS = {"benchmark": "storage.benchmark_jobs:run"}
-VALUES: dict[str, Any] = {"float": 2.0, "int": 3, "str": "x", "float | None": None}
-
-
-def row(title: str) -> Row:
-    return Row(**{**{name: VALUES[str(kind)] for name, kind in Row.__annotations__.items()}, "title": title})
 
 
 @pytest.fixture
@@ -37,7 +33,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise SsnError("The weights are damaged", value="weights.safetensors")
         titles.append(candidate.title)
         tell("done", 6)
-        return row(candidate.title)
+        return bench_row(title=candidate.title)
 
     def candidate(db: Database, model_id: int) -> Candidate:
         return Candidate(registry.get(db, model_id=model_id).name, None)  # type: ignore[arg-type]  # not looked at
@@ -85,7 +81,7 @@ def test_a_job_that_goes_on_measures_only_what_it_has_not_measured_yet(
     db: Database, project: int, models: list[int], measured: list[str]
 ) -> None:
     job_id = benchmarks.submit(db, project_id=project, model_ids=models)
-    kept = Measured(job_id, row("before"))
+    kept = Measured(job_id, bench_row(title="before"))
     benchmarks.keep(db, project_id=project, model_id=models[0], measured=kept)
     do(db)
     assert measured == ["Third"]
@@ -118,15 +114,15 @@ def test_a_cancelled_job_stops_at_once_and_keeps_what_it_has(
 def test_results_of_deleted_models_go_and_damaged_files_count_as_not_measured(
     db: Database, project: int, models: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    benchmarks.keep(db, project_id=project, model_id=models[0], measured=Measured(1, row("First")))
+    benchmarks.keep(db, project_id=project, model_id=models[0], measured=Measured(1, bench_row(title="First")))
     folder = db.data_dir / "benchmarks" / str(project)
     for name, text in (("999.json", "{}"), (f"{models[1]}.json", "{"), (f"{models[2]}.json", '{"job_id": 1}')):
         (folder / name).write_text(text)
     assert list(benchmarks.results(db, project_id=project)) == [models[0]]
     assert caplog.text.count("cannot be read") == 2
-    benchmarks.keep(db, project_id=project, model_id=models[0], measured=Measured(2, row("Again")))
+    benchmarks.keep(db, project_id=project, model_id=models[0], measured=Measured(2, bench_row(title="Again")))
     assert not (folder / "999.json").exists()
-    assert benchmarks.results(db, project_id=project)[models[0]] == Measured(2, row("Again"))
+    assert benchmarks.results(db, project_id=project)[models[0]] == Measured(2, bench_row(title="Again"))
 
 
 def test_only_models_of_the_project_are_taken(db: Database, project: int, models: list[int]) -> None:
