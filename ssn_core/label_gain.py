@@ -22,7 +22,7 @@ from ssn_core.errors import SsnError
 LEVEL = 0.8  # of the intervals: four times in five the truth lies inside, if the curve is a power law
 # Gains below this are nothing that anybody would notice among the images of a project.
 WORTHWHILE = 0.005
-_LEAST_NOISE = 0.01  # of a measured figure; two draws that happen to agree do not make it certain
+_NOISE, _DOUBTS = 0.015, 2  # of a measured figure, beforehand: two draws that happen to agree make nothing certain
 _ERRORS = np.concatenate([[0.0], np.geomspace(0.0005, 1.0, 60)])
 _POWERS = np.linspace(0.0, 2.0, 41)  # 0: more labels change nothing; seen in practice: 0.1 to 1
 
@@ -100,20 +100,13 @@ def curves(measured: Sequence[Measured]) -> Curves:
         grid.ravel() for grid in np.meshgrid(_ERRORS, np.linspace(0, 1, 11), _POWERS, indexing="ij")
     )
     floors = errors * shares
-    sigma = _noise(counts, figures)
-    log_weights = np.zeros(len(errors))
+    squares = np.zeros(len(errors))
     for n, figure in zip(counts, figures, strict=True):
-        expected = np.clip(floors + (errors - floors) * (n / now) ** -powers, 0, 1)
-        log_weights -= 0.5 * ((1 - figure - expected) / sigma) ** 2
+        squares += (1 - figure - np.clip(floors + (errors - floors) * (n / now) ** -powers, 0, 1)) ** 2
+    # How much a figure varies from draw to draw is not known either: integrated out, with a scaled inverse chi-square
+    # prior (Gelman et al., Bayesian Data Analysis, 3.2), which says what _DOUBTS draws of spread _NOISE would.
+    log_weights = -(_DOUBTS + len(counts)) / 2 * np.log(_DOUBTS * _NOISE**2 + squares)
+    # Beforehand, no floor is as likely as any floor: there are ten of those.
+    log_weights += np.where(shares == 0, np.log(10.0), 0.0)
     weights = np.exp(log_weights - log_weights.max())
     return Curves(now, errors, floors, powers, weights / weights.sum())
-
-
-def _noise(counts: NDArray[np.float64], figures: NDArray[np.float64]) -> float:
-    """Standard deviation of one measured figure: pooled over draws of the same n, and never trusted to be tiny."""
-    squares, freedom = 2 * _LEAST_NOISE**2, 2
-    for n in set(counts.tolist()):
-        same = figures[counts == n]
-        squares += float(((same - same.mean()) ** 2).sum())
-        freedom += len(same) - 1
-    return float(np.sqrt(squares / freedom))

@@ -1,0 +1,124 @@
+"""The jobs behind the order of labelling: describing images, and estimating what more labels bring."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssn_core.label_curve import Pass, drawn, passes, sides
+from ssn_core.recipes import RECIPES
+from storage import images as image_store
+from storage import imports, jobs, label_advice, label_jobs, label_queues, registry
+from storage.db import Database
+from storage.job_context import JobContext
+from storage.training_jobs import labelled_images
+from storage.worker import work
+
+HANDLERS = {
+    "import": "storage.imports:run_job",
+    "train": "storage.training_jobs:train",
+    "describe": "storage.label_jobs:describe",
+    "gain": "storage.label_jobs:estimate_gain",
+}
+
+
+class NoRunner:
+    """Starts nothing: the tests work the queue themselves."""
+
+    def start(self, job_id: int) -> None:
+        """Leave the job in the queue."""
+
+    def is_alive(self, job: jobs.Job) -> bool:  # noqa: ARG002
+        return True
+
+    def kill(self, job: jobs.Job) -> None:  # noqa: ARG002
+        raise AssertionError("nothing here needs killing")
+
+
+def one(db: Database) -> jobs.Job:
+    """Do the next job in the queue."""
+    ended = work(db, handlers=HANDLERS, runner=NoRunner())
+    assert ended is not None
+    assert ended.status == "succeeded", ended.error
+    return ended
+
+
+def go_on(context: JobContext) -> dict[str, Any]:
+    """Estimate where an earlier attempt has left its first point, with a figure that no measurement gives."""
+    (context.folder / "points.json").write_text(json.dumps({"0.5-0": [14, 0.125]}))
+    return label_jobs.estimate_gain(context)
+
+
+@pytest.fixture
+def filled(db: Database, project: int, surfaces: Path) -> Database:
+    """A project with the surfaces, all labelled, imported and nothing more."""
+    imports.submit(db, project_id=project, source=surfaces, layout=None, staged=False, inspector="Ana")
+    assert one(db).kind == "import"
+    return db
+
+
+def test_images_are_compared_by_themselves_after_an_import(filled: Database, project: int) -> None:
+    assert label_queues.listing(filled, project_id=project, order="informative").reason is not None
+    done = one(filled)
+    assert done.kind == "describe"
+    assert done.result == {"described": 27, "images": 27}
+    assert label_queues.listing(filled, project_id=project, order="informative").reason is None
+    assert label_advice.prepare(filled, project_id=project) is not None
+    assert label_advice.prepare(filled, project_id=project) is None  # one that waits will see everything
+    assert one(filled).result == {"described": 0, "images": 27}
+
+
+def test_a_damaged_image_is_left_out_and_the_others_are_compared(filled: Database, project: int) -> None:
+    image = image_store.get(filled, image_id=image_store.ids(filled, project_id=project)[0])
+    for kind in ("files", "thumbnails"):
+        for path in (filled.data_dir / kind).rglob(f"{image.sha256}*"):
+            path.write_bytes(b"gone")
+    assert one(filled).result is not None
+    found = label_queues.listing(filled, project_id=project, order="informative")
+    assert len(found.ids) == 27
+
+
+def test_what_more_labels_bring_is_told_after_a_training(filled: Database, project: int) -> None:
+    one(filled)
+    payload = {"recipe": "cam", "backbone": "resnet18", "weights": "random", "image_size": [64, 64], "epochs": 1}
+    jobs.submit(filled, kind="train", project_id=project, payload={**payload, "seed": 0, "name": "first"})
+    assert one(filled).kind == "train"
+    (model,) = registry.list_models(filled, project_id=project)
+    before = label_advice.gain(filled, model=model)
+    assert before.job is not None
+    assert before.job.status == "queued"
+    assert before.likely is None
+    assert [one(filled).kind for _ in range(2)] == ["describe", "gain"]
+    said = label_advice.gain(filled, model=model)
+    # Nine bad images: a quarter would leave too few to train on, a half does not.
+    assert [point.n for point in said.measured[:-1]] == [14, 14]
+    assert said.measured[-1].figure == model.summary["image"]["ap_det"]
+    assert said.reason is None
+    assert said.likely is not None
+    assert [forecast.n for forecast in said.forecasts] == [said.measured[-1].n + 50]
+
+    # Cut off after its first point, an estimate goes on with the second.
+    label_advice.estimate(filled, model=model)
+    ended = work(filled, handlers={"gain": f"{__name__}:go_on"}, runner=NoRunner())
+    assert ended is not None
+    assert ended.status == "succeeded", ended.error
+    assert ended.result is not None
+    assert ended.result["measured"][:2] == [[14, 0.125], [14, said.measured[1].figure]]
+
+
+def test_too_few_labels_are_said_to_be_too_few(filled: Database, project: int) -> None:
+    found = labelled_images(filled, project_id=project)
+    few = [image for image in found if not image.bad] + [image for image in found if image.bad][:4]
+    split = sides(few, {}, RECIPES["cam"])
+    assert passes(split) == []
+
+
+def test_a_share_holds_good_and_bad_in_proportion_and_another_draw_others(filled: Database, project: int) -> None:
+    found = labelled_images(filled, project_id=project)
+    first, again, second = (drawn(found, Pass(0.5, draw)) for draw in (0, 0, 1))
+    assert first == again
+    assert {image.key for image in first} != {image.key for image in second}
+    assert (sum(image.bad is True for image in first), len(first)) == (round(9 / 2), round(9 / 2) + 9)
