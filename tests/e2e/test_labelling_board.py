@@ -132,7 +132,7 @@ def test_an_order_that_cannot_be_had_says_why_and_the_way_out(
     def answer(list_: dict[str, Any]) -> dict[str, Any]:
         if "suspicious" in asked[-1]:
             return {"ids": [], "stacks": [], "reason": "No model has scored these images yet. Train one first."}
-        return {**list_, "ids": list_["ids"][::-1] if "random" in asked[-1] else list_["ids"]}
+        return {**list_, "ids": sorted(list_["ids"], reverse="random" in asked[-1])}
 
     page.on("request", lambda request: asked.append(request.url) if "/ssn/list?" in request.url else None)
     listed(page, answer)

@@ -135,7 +135,7 @@ class Board extends SingleView {
   move(to, { keepMessage = false, past = false, chosen = true } = {}) {
     if (!this.ids) return;
     this.current = Math.max(0, Math.min(to, this.ids.length - (past ? 0 : 1)));
-    this.chosen = chosen;
+    this.chosen = chosen && this.holder(this.ids[this.current]) !== undefined;
     if (!keepMessage) this.message = "";
     this.shownAt = performance.now();
     if (this.ids[this.current] !== undefined)

@@ -63,7 +63,7 @@ class BoardList {
     this.current = 0; // place in ids; ids.length means past the end, where no key can give a verdict
     this.selection = new Selection();
     this.given = new Set(); // images that this tab has given a verdict
-    this.chosen = false; // the current image was gone to on purpose, not served by the queue
+    this.chosen = false; // the current image was gone to although it was known that another has it
     this.leases = new Leases(data.project, () => this.leasesCame());
   }
 
@@ -279,7 +279,7 @@ class BoardList {
 
   /** The other inspector who has an image (or one of its stack), or undefined. */
   holder(id) {
-    if (!this.isQueue) return undefined;
+    if (!this.isQueue || id === undefined) return undefined;
     for (const member of this.members(id)) {
       const inspector = this.leases.holder(member);
       if (inspector !== undefined) return inspector;
