@@ -25,6 +25,7 @@ from ssn_core.dataset import from_sources
 from ssn_core.evaluation import measure
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title, score_cached
+from ssn_core.map_files import MapFiles
 from ssn_core.pipeline import fill_taps, fit
 from ssn_core.reporting import Silent
 from ssn_core.sources import scan
@@ -64,12 +65,14 @@ def main() -> None:
         began = time.monotonic()
         net = fit(recipe, train, taps, device=device, reporter=Silent(), name="trial")
         seconds = round(time.monotonic() - began, 1)
-        scored = {s.key: s for s in score_cached(net, taps, [i.key for i in test], device=device)}
+        maps = MapFiles(Path(folder) / "maps")
+        scores = maps.keep(score_cached(net, taps, [i.key for i in test], device=device))
+        figures = measure(test, scores, maps.read, size=recipe.image_size, sigma=recipe.map_sigma)
     line = {
         "command": " ".join(["python", *sys.argv]),
         "train_fold": options.train_fold,
         "test_fold": options.test_fold,
-        **dataclasses.asdict(measure(test, scored, size=recipe.image_size, sigma=recipe.map_sigma)),
+        **dataclasses.asdict(figures),
         "training_seconds": seconds,
         "device": device_title(device),
         "torch": torch.__version__,

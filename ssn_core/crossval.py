@@ -20,7 +20,8 @@ from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_fold
 from ssn_core.errors import LayoutError, SettingError, SsnError, TooFewLabelsError
 from ssn_core.evaluation import count_at_threshold, measure
 from ssn_core.features import TapCache
-from ssn_core.inference import Scored, device_title, score_cached
+from ssn_core.inference import device_title, score_cached
+from ssn_core.map_files import MapFiles, temporary_maps
 from ssn_core.pipeline import N_FOLDS, fill_taps, fit
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
@@ -99,9 +100,34 @@ def cross_validate(
         raise SettingError(f"{recipe.name} has no pooling fraction to choose", value=list(pooling_fractions))
     if pooling_fractions and len(names) < 3:
         raise SettingError("Choosing the pooling fraction needs folds to choose on", value=len(names), expected="3")
+    with temporary_maps() as maps:
+        return _cross_validate(
+            recipe,
+            images,
+            taps,
+            maps,
+            folds=folds,
+            pooling_fractions=pooling_fractions,
+            device=device,
+            reporter=reporter,
+        )
+
+
+def _cross_validate(
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    taps: TapCache,
+    maps: MapFiles,
+    *,
+    folds: dict[str, str],
+    pooling_fractions: Sequence[float],
+    device: torch.device,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    names = sorted(set(folds.values()))
     began = time.monotonic()
     fill_taps(taps, images, device=device, reporter=reporter)
-    everything: dict[str, Scored] = {}
+    everything: dict[str, float] = {}
     reports = []
     for fold in names:
         start = time.monotonic()
@@ -114,9 +140,9 @@ def cross_validate(
                 recipe, training, taps, folds, pooling_fractions, fold=fold, device=device, reporter=reporter
             )
         net = fit(chosen, training, taps, device=device, reporter=reporter, name=f"fold {fold}")
-        scored = {s.key: s for s in score_cached(net, taps, [image.key for image in left_out], device=device)}
-        everything.update(scored)
-        figures = measure(left_out, scored, size=recipe.image_size, sigma=recipe.map_sigma)
+        scores = maps.keep(score_cached(net, taps, [image.key for image in left_out], device=device))
+        everything.update(scores)
+        figures = measure(left_out, scores, maps.read, size=recipe.image_size, sigma=recipe.map_sigma)
         reports.append(
             {
                 "fold": fold,
@@ -129,7 +155,7 @@ def cross_validate(
             }
         )
     reporter.progress("Measuring", 0, 0)
-    pooled = measure(images, everything, size=recipe.image_size, sigma=recipe.map_sigma)
+    pooled = measure(images, everything, maps.read, size=recipe.image_size, sigma=recipe.map_sigma)
     seconds = round(time.monotonic() - began, 1)
     return {
         "pooled": {
@@ -149,23 +175,23 @@ def cross_validate(
                 "sha256": image.key,
                 "fold": folds[image.key],
                 "label": "bad" if image.bad else "good",
-                "score": everything[image.key].score,
+                "score": everything[image.key],
             }
             for image in images
         ],
     }
 
 
-def _at_suggested(images: Sequence[LabelledImage], scored: Mapping[str, Scored], n_bad: int) -> dict[str, Any] | None:
+def _at_suggested(images: Sequence[LabelledImage], scores: Mapping[str, float], n_bad: int) -> dict[str, Any] | None:
     """Escapes and overkill by the rule that a training suggests, each image at a threshold chosen without it."""
     how = by_training(n_bad)
     rule = rule_of(how)
     labels = np.array([bool(image.bad) for image in images], dtype=np.int8)
-    scores = np.array([scored[image.key].score for image in images], dtype=np.float64)
+    found = np.array([scores[image.key] for image in images], dtype=np.float64)
     if rule is None or n_bad == len(images):
         return None
-    threshold, _ = rule.choose(labels, scores)
-    return count_at_threshold(images, scored, held_out="out_of_fold", threshold=threshold, how=how)
+    threshold, _ = rule.choose(labels, found)
+    return count_at_threshold(images, scores, held_out="out_of_fold", threshold=threshold, how=how)
 
 
 def _choose_q(

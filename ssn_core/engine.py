@@ -9,7 +9,6 @@ Training's taps (:mod:`ssn_core.features`) do not come from here: they stay in f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ssn_core.backbone import Backbone
+from ssn_core.features import images_at_once
 from ssn_core.folded import Place, fold, why_not
 from ssn_core.fused_backbone import FusedBackbone
 from ssn_core.graphs import Replayed
@@ -25,9 +25,6 @@ from ssn_core.model import CamNet
 
 Forward = Callable[[Tensor], Output]  # pixels (B, 3, H, W) uint8 on the device -> score and map
 _STAGES = 4
-# Pixels of a pass, a thread: two cores are quickest with two images of 256 x 256 at a time (activations stay in the
-# processor's cache), by 7 % against one and 15 % against eight.
-_PIXELS_PER_THREAD = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,6 @@ class Engine:
         moved = pixels.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         if self.device.type != "cpu":
             return self._forward(moved)
-        room = torch.get_num_threads() * _PIXELS_PER_THREAD
-        size = max(1, room // math.prod(self.image_size))
+        size = images_at_once(self.image_size, self.device)
         found = [self._forward(moved[start : start + size]) for start in range(0, len(moved), size)]
         return found[0] if len(found) == 1 else Output(*(torch.cat(parts) for parts in zip(*found, strict=True)))

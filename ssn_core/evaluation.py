@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssn_core import honest, metrics
 from ssn_core.dataset import LabelledImage
-from ssn_core.inference import Scored
 from ssn_core.rendering import to_display_size
 
 
@@ -29,13 +29,13 @@ class Figures:
 
 
 def count_at_threshold(
-    images: Sequence[LabelledImage], scored: Mapping[str, Scored], *, held_out: str, threshold: float, how: str
+    images: Sequence[LabelledImage], scores: Mapping[str, float], *, held_out: str, threshold: float, how: str
 ) -> dict[str, Any]:
     """What a threshold does to labelled images that the model was not trained on; out-of-fold, its rule, crosswise.
 
     Args:
-        images: labelled images; each must be in `scored`.
-        scored: key -> score and CAM.
+        images: labelled images; each must be in `scores`.
+        scores: key -> logit.
         held_out: test | out_of_fold.
         threshold: logit.
         how: it was found, in words (:mod:`ssn_core.rules`).
@@ -44,38 +44,38 @@ def count_at_threshold(
         the counts, what they rest on and the rule (:meth:`ssn_core.honest.Counted.as_data`).
     """
     labels = np.array([bool(image.bad) for image in images], dtype=np.int8)
-    scores = np.array([scored[image.key].score for image in images], dtype=np.float64)
+    found = np.array([scores[image.key] for image in images], dtype=np.float64)
     groups = [image.group for image in images]
-    cuts = honest.cuts(labels, scores, groups, held_out=held_out, threshold=threshold, threshold_low=None, how=how)
-    return cuts.count(labels, scores).as_data()
+    cuts = honest.cuts(labels, found, groups, held_out=held_out, threshold=threshold, threshold_low=None, how=how)
+    return cuts.count(labels, found).as_data()
 
 
 def measure(
-    images: Sequence[LabelledImage], scored: Mapping[str, Scored], *, size: tuple[int, int], sigma: float
+    images: Sequence[LabelledImage],
+    scores: Mapping[str, float],
+    map_of: Callable[[str], NDArray[np.float32]],
+    *,
+    size: tuple[int, int],
+    sigma: float,
 ) -> Figures:
     """Measure labelled images that the model was not trained on.
 
     Pixel figures rest on the maps as people see them (:func:`ssn_core.rendering.to_display_size`) at `size` = (H, W),
-    over all good images and the bad images that have a mask; a bad image without a mask takes no part in them.
+    over all good images and the bad images that have a mask; a bad image without a mask takes no part in them. Maps
+    are read one at a time, those of masked images twice.
 
     Args:
-        images: labelled images; each must be in `scored`.
-        scored: key -> score and CAM.
+        images: labelled images; each must be in `scores`.
+        scores: key -> logit.
+        map_of: the CAM of an image by its key, (h, w).
         sigma: blur of the maps, pixels.
     """
     labels = [bool(image.bad) for image in images]
-    scores = [scored[image.key].score for image in images]
-    masked = [image for image in images if image.bad is False or image.mask is not None]
-    if any(image.mask is not None for image in masked):
-        pixel = metrics.pixel_metrics(
-            (to_display_size(scored[image.key].cam, size, sigma=sigma) for image in masked),
-            (mask for image in masked if (mask := image.load_mask(size)) is not None),
-        )
-    else:
-        pixel = metrics.PixelMetrics(None, None, None, 0, 0)
+    found = [scores[image.key] for image in images]
+    pixel = _measure_pixels(images, lambda key: to_display_size(map_of(key), size, sigma=sigma), size)
     return Figures(
-        i_auroc=metrics.i_auroc(labels, scores),
-        ap_det=metrics.ap(labels, scores),
+        i_auroc=metrics.i_auroc(labels, found),
+        ap_det=metrics.ap(labels, found),
         p_auroc=pixel.p_auroc,
         ap_loc=pixel.ap_loc,
         aupro=pixel.aupro,
@@ -83,3 +83,17 @@ def measure(
         n_bad=labels.count(True),
         n_masks=pixel.n_masks,
     )
+
+
+def _measure_pixels(
+    images: Sequence[LabelledImage], shown: Callable[[str], NDArray[np.float32]], size: tuple[int, int]
+) -> metrics.PixelMetrics:
+    if not any(image.bad is not False and image.mask is not None for image in images):
+        return metrics.PixelMetrics(None, None, None, 0, 0)
+    counts = metrics.PixelCounts()
+    for add, of_good in ((counts.add_defects, False), (counts.add, True)):
+        for image in images:
+            mask = image.load_mask(size) if of_good or image.bad is not False else None
+            if mask is not None:
+                add(shown(image.key), mask)
+    return counts.metrics()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def score_cached(net: CamNet, taps: TapCache, keys: Sequence[str], *, device: to
 
 def score_files(
     engine: Engine,
-    images: Sequence[tuple[str, Path]],
+    images: Iterable[tuple[str, Path]],
     *,
     on_error: Callable[[str, ImageError], None] | None = None,
 ) -> Iterator[Scored]:

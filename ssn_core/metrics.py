@@ -4,14 +4,14 @@ Bad is the positive class everywhere, and a score at or above a threshold means 
 per-image or test-set min-max scaling would make the figures of two models incomparable. A figure that is not defined
 (a class is missing, no mask exists) is None, never 0.
 
-All curves come from one exact counting scheme instead of scikit-learn's (which the tests compare with): good scores are
-sorted once in float32 for pixels, and only the distinct scores of bad samples are visited. That is exact, and keeps 400
-maps of 704x256 pixels near 0.6 GB, where a general ROC needs several float64 copies of everything.
+All curves come from one exact counting scheme instead of scikit-learn's (which the tests compare with): only the
+distinct scores of bad samples are visited, and good ones are counted against them. Pixels are counted map by map
+(:class:`PixelCounts`), so memory does not grow with the number of good images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,11 +111,11 @@ def ap(labels: ArrayLike, scores: ArrayLike) -> float | None:
     return None if counts is None else _average_precision(counts)
 
 
-def pixel_metrics(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]]) -> PixelMetrics:
+def pixel_metrics(maps: Collection[FloatArray], masks: Collection[NDArray[np.bool_]]) -> PixelMetrics:
     """P-AUROC, AP-loc and AUPRO over all pixels of all images given.
 
     Args:
-        maps: float (H, W) per image, compared as float32; sizes may differ between images.
+        maps: float (H, W) per image, compared as float32; sizes may differ between images. Gone over twice.
         masks: bool (H, W) per image, True = defect; all False for a good image. Leave out bad images without a mask:
             their pixels are unknown, not good.
 
@@ -123,20 +123,12 @@ def pixel_metrics(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]]
         SsnError: a map holds a value that is not finite.
         ValueError: the numbers of maps and masks, or the sizes of a pair, differ.
     """
-    pixels = _collect(maps, masks)
-    counts = _count(pixels.good, pixels.bad)
-    if counts is None:
-        return PixelMetrics(None, None, None, pixels.n_images, pixels.n_masks)
-    return PixelMetrics(
-        p_auroc=_auroc(counts),
-        ap_loc=_average_precision(counts),
-        aupro=_area_under_pro(pixels, fpr_limit=0.3),
-        n_images=pixels.n_images,
-        n_masks=pixels.n_masks,
-    )
+    return _counted(maps, masks).metrics()
 
 
-def aupro(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]], *, fpr_limit: float = 0.3) -> float | None:
+def aupro(
+    maps: Collection[FloatArray], masks: Collection[NDArray[np.bool_]], *, fpr_limit: float = 0.3
+) -> float | None:
     """Area under mean per-region overlap against pixel FPR up to `fpr_limit`, divided by it (Bergmann et al.).
 
     Regions are the 8-connected components of the masks; every region weighs the same whatever its size. FPR is taken
@@ -145,32 +137,108 @@ def aupro(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]], *, fpr
     """
     if not 0.0 < fpr_limit <= 1.0:
         raise ValueError(f"fpr_limit must lie in (0, 1], not {fpr_limit!r}")
-    return _area_under_pro(_collect(maps, masks), fpr_limit=fpr_limit)
+    return _counted(maps, masks).aupro(fpr_limit)
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    good: NDArray[np.float32]  # sorted, rising
-    bad: NDArray[np.float32]
-    bad_weights: NDArray[np.float64]  # 1 / (number of regions x pixels of its region)
-    n_images: int
-    n_masks: int
+def _counted(maps: Collection[FloatArray], masks: Collection[NDArray[np.bool_]]) -> PixelCounts:
+    counts = PixelCounts()
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        counts.add_defects(anomaly_map, mask)
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        counts.add(anomaly_map, mask)
+    return counts
 
 
-def _collect(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]]) -> _Pixels:
-    from scipy import ndimage  # slow to load: only masks need it, and the command line loads this file at once
+class PixelCounts:
+    """Pixel figures map by map, exactly, in memory that grows with the marked pixels alone.
 
-    good_parts: list[NDArray[np.float32]] = []
-    bad_parts: list[NDArray[np.float32]] = []
-    weight_parts: list[NDArray[np.float64]] = []
-    n_images = n_masks = n_regions = 0
-    for number, (anomaly_map, mask) in enumerate(zip(maps, masks, strict=True), start=1):
-        values = np.asarray(anomaly_map, dtype=np.float32)
+    A figure needs to know, at each distinct value of a marked pixel, how many good pixels lie above it. So the marked
+    pixels are gathered first (:meth:`add_defects`, for every image with a mask that marks something), and then the
+    good pixels of every image are counted against them and forgotten (:meth:`add`).
+    """
+
+    def __init__(self) -> None:
+        self._bad: list[NDArray[np.float32]] = []
+        self._weights: list[NDArray[np.float64]] = []  # 1 / pixels of its region
+        self._n_regions = 0
+        self._thresholds: NDArray[np.float32] | None = None  # distinct values of marked pixels, rising
+        self._good_gt = self._good_ge = np.zeros(0, np.int64)  # at each of them
+        self._n_good = self._n_images = self._n_masks = 0
+
+    def add_defects(self, anomaly_map: FloatArray, mask: NDArray[np.bool_]) -> None:
+        """Gather the marked pixels of an image; it must be given to :meth:`add` afterwards as well."""
+        from scipy import ndimage  # slow to load: only masks need it, and the command line loads this file at once
+
+        if self._thresholds is not None:
+            raise ValueError("All defects must be gathered before good pixels are counted")
         defect = np.asarray(mask, dtype=bool)
-        if values.shape != defect.shape or values.ndim != 2:
-            raise ValueError(
-                f"Map {number} is {values.shape} and its mask {defect.shape}: both must be the same (H, W)"
-            )
+        if not defect.any():
+            return
+        values = self._checked(anomaly_map, defect, number=len(self._bad) + 1)
+        regions, found = ndimage.label(defect, structure=_EIGHT_CONNECTED)
+        self._n_regions += int(found)
+        inside = regions[defect]
+        self._bad.append(values[defect])
+        self._weights.append(1.0 / np.bincount(inside)[inside])
+
+    def add(self, anomaly_map: FloatArray, mask: NDArray[np.bool_]) -> None:
+        """Count an image and its good pixels.
+
+        Raises:
+            SsnError: the map holds a value that is not finite.
+            ValueError: the map has another size than the mask.
+        """
+        if self._thresholds is None:
+            self._thresholds = np.unique(np.concatenate(self._bad)) if self._bad else np.zeros(0, np.float32)
+            self._good_gt = np.zeros(self._thresholds.size, np.int64)
+            self._good_ge = np.zeros(self._thresholds.size, np.int64)
+        defect = np.asarray(mask, dtype=bool)
+        self._n_images += 1
+        values = self._checked(anomaly_map, defect, number=self._n_images)
+        self._n_masks += bool(defect.any())
+        good = np.sort(values[~defect])
+        self._n_good += good.size
+        self._good_gt += good.size - np.searchsorted(good, self._thresholds, side="right")
+        self._good_ge += good.size - np.searchsorted(good, self._thresholds, side="left")
+
+    def metrics(self) -> PixelMetrics:
+        """The figures; None where a class of pixels is missing."""
+        counts = self._counts()
+        if counts is None:
+            return PixelMetrics(None, None, None, self._n_images, self._n_masks)
+        return PixelMetrics(
+            p_auroc=_auroc(counts),
+            ap_loc=_average_precision(counts),
+            aupro=self.aupro(0.3),
+            n_images=self._n_images,
+            n_masks=self._n_masks,
+        )
+
+    def aupro(self, fpr_limit: float) -> float | None:
+        """As :func:`aupro`."""
+        weights = np.concatenate(self._weights) / self._n_regions if self._weights else None
+        counts = self._counts(weights)
+        return None if counts is None else _area_under_pro(counts, fpr_limit=fpr_limit)
+
+    def _counts(self, weights: NDArray[np.float64] | None = None) -> _Counts | None:
+        if not self._n_good or not self._bad or self._thresholds is None:
+            return None
+        place = np.searchsorted(self._thresholds, np.concatenate(self._bad))
+        bad_at = np.bincount(place, weights=weights, minlength=self._thresholds.size)[::-1].astype(np.float64)
+        return _Counts(
+            thresholds=self._thresholds[::-1],
+            bad_at=bad_at,
+            bad_ge=np.cumsum(bad_at),
+            good_gt=self._good_gt[::-1],
+            good_ge=self._good_ge[::-1],
+            n_good=self._n_good,
+        )
+
+    @staticmethod
+    def _checked(anomaly_map: FloatArray, mask: NDArray[np.bool_], *, number: int) -> NDArray[np.float32]:
+        values = np.asarray(anomaly_map, dtype=np.float32)
+        if values.shape != mask.shape or values.ndim != 2:
+            raise ValueError(f"Map {number} is {values.shape} and its mask {mask.shape}: both must be the same (H, W)")
         if not np.isfinite(values).all():
             raise SsnError(
                 f"Anomaly map {number} holds a value that is not finite",
@@ -178,27 +246,7 @@ def _collect(maps: Iterable[FloatArray], masks: Iterable[NDArray[np.bool_]]) -> 
                 expected="finite numbers",
                 action="Score the image again; if it stays, train the model again",
             )
-        n_images += 1
-        # A copy in every case: a caller may fill one array again and again.
-        good_parts.append(values[~defect])
-        if not defect.any():
-            continue
-        n_masks += 1
-        regions, found = ndimage.label(defect, structure=_EIGHT_CONNECTED)
-        n_regions += int(found)
-        inside = regions[defect]
-        bad_parts.append(values[defect])
-        weight_parts.append(1.0 / np.bincount(inside)[inside])
-    good = np.concatenate(good_parts) if good_parts else np.empty(0, np.float32)
-    good_parts.clear()
-    good.sort()
-    return _Pixels(
-        good=good,
-        bad=np.concatenate(bad_parts) if bad_parts else np.empty(0, np.float32),
-        bad_weights=np.concatenate(weight_parts) / n_regions if weight_parts else np.empty(0, np.float64),
-        n_images=n_images,
-        n_masks=n_masks,
-    )
+        return values
 
 
 def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -251,18 +299,17 @@ def _cumulative(
     return thresholds[::-1], np.cumsum(bad_at[::-1]), np.cumsum(good_at[::-1])
 
 
-def _count(good_sorted: FloatArray, bad: FloatArray, weights: NDArray[np.float64] | None = None) -> _Counts | None:
-    """Count at each distinct bad score; None when a class is missing. `weights` are those of the bad samples."""
+def _count(good_sorted: FloatArray, bad: FloatArray) -> _Counts | None:
+    """Count at each distinct bad score; None when a class is missing."""
     if not good_sorted.size or not bad.size:
         return None
-    rising, place = np.unique(bad, return_inverse=True)
-    bad_at = np.bincount(place, weights=weights, minlength=rising.size)[::-1].astype(np.float64)
-    thresholds = rising[::-1]
+    rising, bad_at = np.unique(bad, return_counts=True)
+    thresholds, falling = rising[::-1], bad_at[::-1].astype(np.float64)
     n_good = int(good_sorted.size)
     return _Counts(
         thresholds=thresholds,
-        bad_at=bad_at,
-        bad_ge=np.cumsum(bad_at),
+        bad_at=falling,
+        bad_ge=np.cumsum(falling),
         good_gt=(n_good - np.searchsorted(good_sorted, thresholds, side="right")).astype(np.int64),
         good_ge=(n_good - np.searchsorted(good_sorted, thresholds, side="left")).astype(np.int64),
         n_good=n_good,
@@ -279,10 +326,8 @@ def _average_precision(counts: _Counts) -> float:
     return float(np.dot(counts.bad_at, counts.bad_ge / (counts.bad_ge + counts.good_ge))) / counts.n_bad
 
 
-def _area_under_pro(pixels: _Pixels, *, fpr_limit: float) -> float | None:
-    counts = _count(pixels.good, pixels.bad, pixels.bad_weights)
-    if counts is None:
-        return None
+def _area_under_pro(counts: _Counts, *, fpr_limit: float) -> float:
+    """Of counts in which each bad pixel weighs 1 / (number of regions x pixels of its region)."""
     # Between two distinct bad scores the overlap stays and only the FPR grows, so two corners for each bad score (just
     # above it, and at it) describe the whole curve.
     before = counts.bad_ge - counts.bad_at

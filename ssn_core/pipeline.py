@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,10 @@ import torch
 from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
 from ssn_core.checkpoint import Model
 from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_folds, examples
-from ssn_core.evaluation import Figures, count_at_threshold, measure
+from ssn_core.evaluation import count_at_threshold, measure
 from ssn_core.features import TapCache
-from ssn_core.inference import Scored, device_title, score_cached
+from ssn_core.inference import device_title, score_cached
+from ssn_core.map_files import MapFiles, temporary_maps
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
@@ -40,7 +42,7 @@ N_FOLDS = 3
 class Prediction:
     """A labelled image's score, and the role the image played for the model."""
 
-    scored: Scored
+    score: float  # logit; positive = bad
     role: str  # train | calibration | test | out_of_fold
 
 
@@ -111,6 +113,7 @@ def train_model(
     device: torch.device,
     reporter: Reporter,
     state_folder: Path | None = None,
+    maps: MapFiles | None = None,
 ) -> Trained:
     """Train, calibrate and measure a model.
 
@@ -118,17 +121,28 @@ def train_model(
         images: labelled images, each with its `part` where fixed parts are wanted.
         taps: the cache for this backbone and image size.
         state_folder: keeps the state of each network between epochs, so that an interrupted run can go on.
+        maps: where the maps of all labelled images are kept, as the predictions were made; None: for measuring only.
 
     Raises:
         TooFewLabelsError: too few good or bad images, or all of one class come from one part.
     """
     check_labels(images, recipe)
     fill_taps(taps, images, device=device, reporter=reporter)
+    with ExitStack() as stack:
+        kept = stack.enter_context(temporary_maps()) if maps is None else maps
+        return _train_filled(recipe, images, taps, kept, device=device, reporter=reporter, state_folder=state_folder)
 
-    def score(net: CamNet, wanted: Sequence[LabelledImage]) -> dict[str, Scored]:
-        keys = [image.key for image in wanted]
-        return {scored.key: scored for scored in score_cached(net, taps, keys, device=device)}
 
+def _train_filled(
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    taps: TapCache,
+    maps: MapFiles,
+    *,
+    device: torch.device,
+    reporter: Reporter,
+    state_folder: Path | None,
+) -> Trained:
     fixed = fixed_parts_suffice(images)
     folds = {} if fixed else deal_folds(images, N_FOLDS, need_bad=recipe.learns_from != "good")
     n_folds = len(set(folds.values()))
@@ -161,17 +175,19 @@ def train_model(
             before=sum(samples[:index]),
             overall=sum(samples),
         )
-        scored = score(net, wanted)
+        scores = maps.keep(score_cached(net, taps, [image.key for image in wanted], device=device))
         for image in wanted:
             role = (image.part or "train") if fixed else "out_of_fold"
-            predictions[image.key] = Prediction(scored[image.key], role)
+            predictions[image.key] = Prediction(scores[image.key], role)
     held_out, source = ("test", "calibration") if fixed else ("out_of_fold", "out_of_fold")
     reporter.progress("Measuring", 0, 0)
-    calibration = _calibrate(recipe, images, predictions, source)
-    figures = _measure_role(recipe, images, predictions, held_out)
+    calibration = _calibrate(recipe, images, predictions, maps, source)
+    scores = {key: prediction.score for key, prediction in predictions.items()}
+    measured = _with_role(images, predictions, held_out)
+    figures = measure(measured, scores, maps.read, size=recipe.image_size, sigma=recipe.map_sigma)
     at_threshold = count_at_threshold(
-        _with_role(images, predictions, held_out),
-        {key: prediction.scored for key, prediction in predictions.items()},
+        measured,
+        scores,
         held_out=held_out,
         threshold=calibration.threshold,
         how=by_training(calibration.n_bad),
@@ -226,16 +242,20 @@ def _with_role(
 
 
 def _calibrate(
-    recipe: Recipe, images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    predictions: Mapping[str, Prediction],
+    maps: MapFiles,
+    role: str,
 ) -> Calibration:
     def peaks(used: Sequence[LabelledImage]) -> list[float]:
-        cams = (predictions[image.key].scored.cam for image in used)
+        cams = (maps.read(image.key) for image in used)
         return map_peaks(cams, recipe.image_size, sigma=recipe.map_sigma)
 
     used = _with_role(images, predictions, role)
     found = calibrate(
         [bool(image.bad) for image in used],
-        [predictions[image.key].scored.score for image in used],
+        [predictions[image.key].score for image in used],
         peaks(used),
         source=role,
         groups=[image.group for image in used] if role == "out_of_fold" else (),
@@ -244,11 +264,3 @@ def _calibrate(
         return found
     good = [image for image in _with_role(images, predictions, "test") if not image.bad]
     return dataclasses.replace(found, scale_check=check_scale(peaks(good), low=found.scale_low))
-
-
-def _measure_role(
-    recipe: Recipe, images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str
-) -> Figures:
-    used = _with_role(images, predictions, role)
-    scored = {image.key: predictions[image.key].scored for image in used}
-    return measure(used, scored, size=recipe.image_size, sigma=recipe.map_sigma)

@@ -1,15 +1,17 @@
 """The highest cell of every map of a model, in one small file beside the maps.
 
 A hundred thousand maps are too many to open for one list, and what is wanted of each is two numbers. So they are kept
-in `maps/<model>/peaks.npy`: a table, sorted by the images' hashes, 48 bytes a map. It is a cache: what it lacks is
-read from the maps and added, and the file is replaced as a whole, so that two processes at once (or a crash, or
-damage) cost time and never a wrong number.
+in `maps/<model>/peaks.npy`: a table, sorted by the images' hashes, 48 bytes a map. What a job adds is a further file,
+`peaks-<time>.npy`, so that a scoring of a hundred thousand images writes each peak once; the next list makes them one.
+It is a cache: what it lacks is read from the maps and added, and every file is written as a whole, so that two
+processes at once (or a crash, or damage) cost time and never a wrong number.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from storage import files, maps
 from storage.db import Database
 
 _log = logging.getLogger(__name__)
+_PARTS = "peaks-*.npy"
 _FIELDS = np.dtype([("sha256", "u1", (32,)), ("peak", "<f8"), ("pooled", "<f8")])
 
 
@@ -53,7 +56,10 @@ def peaks(
     """
     wanted = list(sha256s)
     path = _path(db, model_id)
+    parts = sorted(path.parent.glob(_PARTS))  # the oldest first: of an image that was scored again the newest counts
     known = _read(path)
+    for part in parts:
+        known.update(_read(part))
     missing = [sha256 for sha256 in wanted if sha256 not in known]
     added: dict[str, Peak] = {}
     for done, sha256 in enumerate(missing, start=1):
@@ -62,17 +68,18 @@ def peaks(
             added[sha256] = of_map(cells, fraction=fraction)
         if progress is not None:
             progress(done, len(missing))
-    if added:
+    if added or parts:
         known.update(added)
         _write(path, known)
+        for part in parts:
+            part.unlink(missing_ok=True)
     return {sha256: known[sha256] for sha256 in wanted if sha256 in known}
 
 
 def keep(db: Database, *, model_id: int, found: Mapping[str, Peak]) -> None:
     """Add the peaks of maps that were just written; those of an earlier map of the same image are replaced."""
     if found:
-        path = _path(db, model_id)
-        _write(path, {**_read(path), **found})
+        _write(maps.folder(db, model_id=model_id) / f"peaks-{time.time_ns():020}.npy", found)
 
 
 def of_map(cells: NDArray[np.floating], *, fraction: float) -> Peak:
@@ -101,7 +108,7 @@ def _read(path: Path) -> dict[str, Peak]:
     return {names[64 * row : 64 * row + 64]: Peak(*pair) for row, pair in enumerate(found)}
 
 
-def _write(path: Path, known: dict[str, Peak]) -> None:
+def _write(path: Path, known: Mapping[str, Peak]) -> None:
     table = np.zeros(len(known), dtype=_FIELDS)
     names = sorted(known)
     table["sha256"] = np.frombuffer(bytes.fromhex("".join(names)), dtype=np.uint8).reshape(-1, 32)

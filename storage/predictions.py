@@ -90,9 +90,16 @@ def store(db: Database, *, model_id: int, rows: Iterable[tuple[int, float, str]]
     return stored
 
 
-def missing(db: Database, *, model_id: int) -> list[images.Image]:
-    """The project's images that this model has not scored yet, in the order they came in."""
-    statement = images.select_images().where(*_unscored(model_id)).order_by(ImageRow.id)
+def missing(db: Database, *, model_id: int, after_id: int | None = None, limit: int) -> list[images.Image]:
+    """The next of the project's images that this model has not scored yet, in the order they came in.
+
+    Args:
+        after_id: the last image of the page before; None for the first page.
+        limit: at most so many.
+    """
+    statement = images.select_images().where(*_unscored(model_id)).order_by(ImageRow.id).limit(limit)
+    if after_id is not None:
+        statement = statement.where(ImageRow.id > after_id)
     with db.read() as session:
         return [images.from_row(row, who) for row, who in session.execute(statement)]
 
@@ -105,7 +112,7 @@ def count_scored(db: Database, *, model_id: int) -> int:
 
 
 def count_unscored(db: Database, *, model_id: int) -> int:
-    """How many images `missing` would give."""
+    """How many images `missing` would give in all."""
     with db.read() as session:
         return session.scalar(select(func.count()).select_from(ImageRow).where(*_unscored(model_id))) or 0
 

@@ -124,6 +124,10 @@ class LocalRunner:
         environment["SSN_DATA_DIR"] = str(self._settings.data_dir)
         environment["SSN_DATABASE_URL"] = self._settings.database_url
         environment["SSN_WORKER_STALE_SECONDS"] = str(self._settings.worker_stale_seconds)
+        environment["SSN_TAP_CACHE_GB"] = str(self._settings.tap_cache_gb)
+        # Threads of torch that wait for each other must not spin: beside any other work, be it only the page, spinning
+        # takes the time that the others need (benchmarks/training.py measures both).
+        environment.setdefault("OMP_WAIT_POLICY", "passive")
         if self._settings.weights_dir is not None:
             # Relative to the folder this process was started in, not to the worker's.
             environment["SSN_WEIGHTS_DIR"] = str(self._settings.weights_dir.expanduser().resolve())

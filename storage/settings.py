@@ -33,6 +33,12 @@ class Settings(BaseSettings):
         default=60.0, gt=1.0, description="A job whose worker has been silent for so long counts as interrupted."
     )
 
+    tap_cache_gb: float = Field(
+        default=20.0,
+        ge=0.0,
+        description="Gigabytes that cached features may take after a training; the least recently used go first.",
+    )
+
     @property
     def url(self) -> str:
         """The database URL in force."""

@@ -23,6 +23,7 @@ from ssn_core.errors import ImageError, SettingError
 from ssn_core.features import TapCache
 from ssn_core.imaging import decode
 from ssn_core.inference import Scored, best_device, device_title, score_files
+from ssn_core.map_files import MapFiles
 from ssn_core.pipeline import Trained, train_model
 from ssn_core.recipes import chosen
 from ssn_core.rendering import png_bytes
@@ -33,6 +34,7 @@ from storage import (
     archives,
     files,
     images,
+    label_advice,
     map_evidence,
     map_peaks,
     maps,
@@ -40,6 +42,7 @@ from storage import (
     projects,
     registry,
     snapshots,
+    tap_cleaning,
     thresholds,
 )
 from storage.db import Database
@@ -49,7 +52,10 @@ from storage.settings import get_settings
 
 _PAGE = 1000  # rows read at a time
 _STORE = 64  # predictions written at a time
+_PEAKS = 4096  # of maps, written at a time
 _KEPT = "predictions.npz"
+_MAPS = "maps"
+_Result = tuple[int, Scored, str]  # image id, what the model said, role
 UNSEEN = "unseen"  # role of an image the model was not trained, calibrated or measured on
 
 
@@ -84,11 +90,12 @@ def train(context: JobContext) -> dict[str, Any]:
         context.progress("Loading the backbone", 0, 0, device=device_title(best_device()))
         model_row = _train_new(context, payload, project_id, states)
     if (states / _KEPT).exists():
-        results = _kept_predictions(states / _KEPT)
-        _store(context, model_row, results, _ids_by_hash(context.db, project_id=project_id))
+        _store(context, model_row, _kept_predictions(context, states, project_id))
     score_missing(context, model_row)
     registry.activate(context.db, model_id=model_row.id, job_id=context.job.id)
+    label_advice.after_training(context.db, model=model_row)
     shutil.rmtree(states, ignore_errors=True)
+    tap_cleaning.clean(context.db, keep_bytes=int(get_settings().tap_cache_gb * 1e9))
     return {"model_id": model_row.id}
 
 
@@ -106,10 +113,11 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
     trained = train_model(
         recipe,
         labelled_images(context.db, project_id=project_id),
-        TapCache(context.db.data_dir / "cache" / "taps", backbone, recipe.image_size),
+        TapCache(tap_cleaning.root(context.db), backbone, recipe.image_size),
         device=best_device(),
         reporter=_Report(context),
         state_folder=states,
+        maps=MapFiles(states / _MAPS),
     )
     relative = Path("models") / str(project_id) / str(context.job.id)
     folder = context.db.data_dir / relative
@@ -139,24 +147,29 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
 
 
 def _keep_predictions(path: Path, trained: Trained) -> None:
-    """Write a training run's own scores and maps to a file, from which they can be stored again and again."""
+    """Write a training run's own scores to a file; beside its maps, which are on disk already, they can be stored again
+    and again."""
     predicted = list(trained.predictions.values())
     target = io.BytesIO()
     np.savez(
         target,
-        keys=np.array([p.scored.key for p in predicted]),
-        scores=np.array([p.scored.score for p in predicted], dtype=np.float64),
+        keys=np.array(list(trained.predictions)),
+        scores=np.array([p.score for p in predicted], dtype=np.float64),
         roles=np.array([p.role for p in predicted]),
-        cams=np.stack([p.scored.cam for p in predicted]),
     )
     write_atomically(path, target.getvalue())
 
 
-def _kept_predictions(path: Path) -> Iterator[tuple[Scored, str]]:
-    with np.load(path, allow_pickle=False) as kept:
-        columns = [kept[name] for name in ("keys", "scores", "cams", "roles")]
-    for key, score_, cam, role in zip(*columns, strict=True):
-        yield Scored(str(key), float(score_), cam), str(role)
+def _kept_predictions(context: JobContext, states: Path, project_id: int) -> Iterator[_Result]:
+    """A training run's own scores and maps, of those images that the project still has."""
+    with np.load(states / _KEPT, allow_pickle=False) as kept:
+        columns = [kept[name].tolist() for name in ("keys", "scores", "roles")]
+    known = {key: (score_, role) for key, score_, role in zip(*columns, strict=True)}
+    maps_of_run = MapFiles(states / _MAPS)
+    for image in _all_images(context.db, project_id=project_id):
+        if image.sha256 in known:
+            score_, role = known[image.sha256]
+            yield image.id, Scored(image.sha256, score_, maps_of_run.read(image.sha256)), role
 
 
 def summarise(trained: Trained) -> dict[str, Any]:
@@ -182,30 +195,41 @@ def summarise(trained: Trained) -> dict[str, Any]:
 def score(context: JobContext) -> dict[str, Any]:
     """Score the project's images that have no prediction of a model yet. Payload: model_id."""
     model = registry.get(context.db, model_id=int(context.job.payload["model_id"]))
-    return {"model_id": model.id, "scored": score_missing(context, model)}
+    scored = score_missing(context, model)
+    label_advice.prepare(context.db, project_id=model.project_id)
+    return {"model_id": model.id, "scored": scored}
 
 
 def score_missing(context: JobContext, row: registry.Model) -> int:
     """Score what has no prediction of this model yet; the network is loaded only if there is something.
 
+    Images are read page by page and results written in chunks, so memory does not grow with the project; cut off, the
+    next run goes on with what is missing.
+
     An image that the network was trained on is never called unseen, even where the training was cut off before it had
     stored its own scores and is not resumed: its role comes from the model's own list.
     """
-    todo = predictions.missing(context.db, model_id=row.id)
-    if not todo:
+    total = predictions.count_unscored(context.db, model_id=row.id)
+    if not total:
         return 0
-    context.progress("Scoring images", 0, len(todo))
+    context.progress("Scoring images", 0, total)
     engine, model = _engine(context, row)
+    under_way: dict[str, int] = {}  # hash -> id
+
+    def todo() -> Iterator[tuple[str, Path]]:
+        for image in _missing(context.db, model_id=row.id):
+            under_way[image.sha256] = image.id
+            yield image.sha256, _path(context.db, image)
 
     def on_error(key: str, error: ImageError) -> None:
+        del under_way[key]
         context.log.warning("Image %s cannot be read: %s", key, error)
 
-    scored = score_files(engine, [(image.sha256, _path(context.db, image)) for image in todo], on_error=on_error)
-    counted = _counted(context, "Scoring images", scored, len(todo))
     roles = {entry["sha256"]: entry["role"] for entry in model.data}
     roles.update((sha256, "train") for sha256, role in roles.items() if role in snapshots.LEARNED)
-    results = ((s, roles.get(s.key, UNSEEN)) for s in counted)
-    return _store(context, row, results, {image.sha256: image.id for image in todo})
+    scored = score_files(engine, todo(), on_error=on_error)
+    counted = _counted(context, "Scoring images", scored, total)
+    return _store(context, row, ((under_way.pop(s.key), s, roles.get(s.key, UNSEEN)) for s in counted))
 
 
 def _engine(context: JobContext, row: registry.Model) -> tuple[Engine, Model]:
@@ -301,32 +325,39 @@ def _all_images(db: Database, *, project_id: int, labels: tuple[str, ...] | None
         after = page[-1].id
 
 
-def _ids_by_hash(db: Database, *, project_id: int) -> dict[str, int]:
-    return {image.sha256: image.id for image in _all_images(db, project_id=project_id)}
+def _missing(db: Database, *, model_id: int) -> Iterator[images.Image]:
+    after: int | None = None
+    while page := predictions.missing(db, model_id=model_id, after_id=after, limit=_PAGE):
+        yield from page
+        after = page[-1].id
 
 
 def _path(db: Database, image: images.Image) -> Path:
     return files.image_path(db.data_dir, sha256=image.sha256, extension=image.extension)
 
 
-def _store(context: JobContext, row: registry.Model, results: Iterator[tuple[Scored, str]], ids: dict[str, int]) -> int:
+def _store(context: JobContext, row: registry.Model, results: Iterator[_Result]) -> int:
     """Write maps first and then scores, a batch at a time: a score in the table always has its map.
 
-    Last come the maps' peaks, which the small-defect alarm needs; if they are cut off, the first list reads them.
+    The maps' peaks, which the small-defect alarm needs, follow in larger chunks; if they are cut off, the first list
+    reads them.
     """
     fraction = map_evidence.pooling_fraction(row)
     batch: list[tuple[int, float, str]] = []
     peaks: dict[str, map_peaks.Peak] = {}
     stored = 0
-    for result, role in results:
+    for image_id, result, role in results:
         maps.save(context.db, model_id=row.id, sha256=result.key, cam=result.cam)
-        batch.append((ids[result.key], result.score, role))
+        batch.append((image_id, result.score, role))
         stored += 1
         if fraction is not None:
             peaks[result.key] = map_peaks.of_map(result.cam, fraction=fraction)
         if len(batch) == _STORE:
             predictions.store(context.db, model_id=row.id, rows=batch)
             batch = []
+        if len(peaks) == _PEAKS:
+            map_peaks.keep(context.db, model_id=row.id, found=peaks)
+            peaks = {}
     predictions.store(context.db, model_id=row.id, rows=batch)
     map_peaks.keep(context.db, model_id=row.id, found=peaks)
     return stored

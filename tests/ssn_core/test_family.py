@@ -243,7 +243,7 @@ def test_without_bad_images_a_model_has_a_threshold_and_no_figures(
     good = [image for image in labelled if not image.bad]
     trained = train_model(recipe, good, caches["zeros"], device=CPU, reporter=Silent())
     assert trained.held_out == "out_of_fold"
-    assert trained.model.calibration.threshold > max(p.scored.score for p in trained.predictions.values())
+    assert trained.model.calibration.threshold > max(p.score for p in trained.predictions.values())
     assert trained.model.calibration.scale_low < trained.model.calibration.scale_high
     assert all(trained.model.figures[name] is None for name in FIGURES)
     assert trained.model.figures["n_bad"] == 0

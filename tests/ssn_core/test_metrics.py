@@ -1,5 +1,6 @@
 import itertools
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_pixel_figures_agree_with_scikit_learn_and_the_definition(levels):
     maps, masks = random_maps(np.random.default_rng(3), levels=levels)
     flat = np.concatenate([one.ravel() for one in maps])
     truth = np.concatenate([mask.ravel() for mask in masks])
-    found = metrics.pixel_metrics(iter(maps), iter(masks))
+    found = metrics.pixel_metrics(maps, masks)
     assert found.p_auroc == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
     assert found.ap_loc == pytest.approx(average_precision_score(truth, flat), abs=1e-9)
     assert found.aupro == pytest.approx(naive_aupro(maps, masks, 0.3), abs=1e-9)
@@ -181,21 +182,47 @@ def test_maps_and_masks_must_pair_up():
 
 def test_a_caller_may_reuse_one_buffer_for_every_map():
     maps, masks = random_maps(np.random.default_rng(5))
-
-    def reused():
-        buffer = np.empty((24, 17), np.float32)
-        for one in maps:
+    buffer = np.empty((24, 17), np.float32)
+    counts = metrics.PixelCounts()
+    for add in (counts.add_defects, counts.add):
+        for one, mask in zip(maps, masks, strict=True):
             buffer[:] = one
-            yield buffer
+            add(buffer, mask)
+    assert counts.metrics() == metrics.pixel_metrics(maps, masks)
 
-    assert metrics.pixel_metrics(reused(), masks) == metrics.pixel_metrics(maps, masks)
+
+def test_defects_that_come_after_good_pixels_were_counted_are_refused():
+    counts = metrics.PixelCounts()
+    counts.add(np.zeros((3, 3), np.float32), np.zeros((3, 3), bool))
+    with pytest.raises(ValueError, match="before"):
+        counts.add_defects(np.zeros((3, 3), np.float32), np.ones((3, 3), bool))
+
+
+def test_memory_does_not_grow_with_the_good_images():
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[:4, :4] = True
+    rng = np.random.default_rng(2)
+    marked, good = rng.random((64, 64), dtype=np.float32), rng.random((64, 64), dtype=np.float32)
+
+    def held(n_good):
+        counts = metrics.PixelCounts()
+        counts.add_defects(marked, mask)
+        tracemalloc.start()
+        counts.add(marked, mask)
+        for _ in range(n_good):
+            counts.add(good, np.zeros_like(mask))
+        current, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return current
+
+    assert held(200) < held(2) + good.nbytes
 
 
 def test_seven_million_pixels_take_seconds():
     rng = np.random.default_rng(1)
     mask = np.zeros((704, 256), dtype=bool)
     mask[300:310, 40:200] = True
-    maps = (rng.normal(size=(704, 256)).astype(np.float32) + (number % 4 == 0) * mask for number in range(40))
+    maps = [rng.normal(size=(704, 256)).astype(np.float32) + (number % 4 == 0) * mask for number in range(40)]
     started = time.perf_counter()
-    metrics.pixel_metrics(maps, (mask & (number % 4 == 0) for number in range(40)))
+    metrics.pixel_metrics(maps, [mask & (number % 4 == 0) for number in range(40)])
     assert time.perf_counter() - started < 15

@@ -19,6 +19,7 @@ from ssn_core.dataset import Groups, LabelledImage, assign_parts, check_labels, 
 from ssn_core.errors import LayoutError, SettingError, SsnError, TooFewLabelsError
 from ssn_core.evidence import pooled_mean
 from ssn_core.features import TapCache
+from ssn_core.map_files import MapFiles
 from ssn_core.pipeline import fixed_parts_suffice, train_model
 from ssn_core.recipes import Recipe, get_recipe
 from ssn_core.reporting import Silent
@@ -178,8 +179,9 @@ def test_an_unreadable_mask_costs_the_mask_and_not_the_image(surfaces: Path, tmp
     assert rejected[0][0] == "m.png"
 
 
-def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps: TapCache) -> None:
-    trained = train_model(quick(), labelled, taps, device=CPU, reporter=Silent())
+def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps: TapCache, tmp_path: Path) -> None:
+    maps = MapFiles(tmp_path)
+    trained = train_model(quick(), labelled, taps, device=CPU, reporter=Silent(), maps=maps)
     assert trained.held_out == "out_of_fold"
     assert {p.role for p in trained.predictions.values()} == {"out_of_fold"}
     assert set(trained.predictions) == {i.key for i in labelled}
@@ -188,14 +190,13 @@ def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps
     assert 0 <= trained.model.figures["aupro"] <= 1
     # Escapes and overkill travel with the model, each image counted at a threshold chosen without it; so does the check
     # of the colour scale.
-    scored = {key: prediction.scored for key, prediction in trained.predictions.items()}
     labels = np.array([bool(i.bad) for i in labelled], dtype=np.int8)
-    scores = np.array([scored[i.key].score for i in labelled])
+    scores = np.array([trained.predictions[i.key].score for i in labelled])
     counted = crossfit.crosswise(labels, scores, [i.group for i in labelled], YOUDEN.choose)
     assert counted is not None
     at_threshold = trained.model.figures["at_threshold"]
     assert at_threshold == {"rule": "Youden's J", "basis": "crosswise", **dataclasses.asdict(counted)}
-    peaks = map_peaks((scored[i.key].cam for i in labelled), (64, 64), sigma=trained.model.recipe.map_sigma)
+    peaks = map_peaks((maps.read(i.key) for i in labelled), (64, 64), sigma=trained.model.recipe.map_sigma)
     assert trained.model.calibration.scale_check == check_scale_crosswise(
         labels == 1, np.array(peaks), [i.group for i in labelled]
     )
@@ -203,7 +204,7 @@ def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps
     folds, q = deal_folds(labelled, pipeline.N_FOLDS), trained.model.recipe.pooling_fraction
     biases: dict[int, list[float]] = {}
     for key, prediction in trained.predictions.items():
-        rest = prediction.scored.score - pooled_mean(prediction.scored.cam, fraction=q)
+        rest = prediction.score - pooled_mean(maps.read(key), fraction=q)
         biases.setdefault(folds[key], []).append(rest)
     assert len(biases) == pipeline.N_FOLDS
     assert max(np.ptp(found) for found in biases.values()) < 1e-5

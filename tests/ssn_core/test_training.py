@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssn_core import anomalies, training
+from ssn_core import anomalies, features, training
 from ssn_core.backbone import load_backbone
 from ssn_core.engine import Engine
 from ssn_core.engine_choice import engine_for
@@ -94,8 +97,38 @@ def test_taps_are_computed_once_and_read_back_as_the_backbone_gives_them(
     def refuse(*_args: object) -> None:
         raise AssertionError("the backbone ran again")
 
-    monkeypatch.setattr(type(cache.backbone), "forward", refuse)
+    monkeypatch.setattr(features, "tap_extractor", refuse)
     cache.fill([(key_of(p), p) for p in images_of(surfaces)], device=CPU)
+
+
+def test_taps_of_images_that_are_there_count_as_used_and_are_not_changed(
+    cache: TapCache, surfaces: Path, tmp_path: Path
+) -> None:
+    image = images_of(surfaces)[0]
+    own = TapCache(tmp_path, cache.backbone, (64, 64))
+    own.fill([(key_of(image), image)], device=CPU)
+    file = own.path(key_of(image))
+    os.utime(file, (1_000_000, 2_000_000))
+    own.fill([(key_of(image), image)], device=CPU)
+    found = file.stat()
+    assert time.time() - found.st_atime < 60
+    assert found.st_mtime == 2_000_000
+
+
+def test_images_are_asked_for_no_more_than_some_batches_ahead(surfaces: Path) -> None:
+    path, asked = images_of(surfaces)[0], 0
+
+    def endless() -> Iterator[tuple[str, Path]]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield str(asked), path
+
+    batches = features.load_batches(endless(), (64, 64))
+    first = next(batches)
+    assert first.keys[0] == "1"
+    assert asked <= 3 * len(first.keys)
+    batches.close()
 
 
 @pytest.mark.parametrize("kept", [0, 60, 5000])
@@ -115,7 +148,7 @@ def test_taps_cut_short_by_a_power_cut_are_computed_again(
 def test_taps_beyond_float16_are_cut_off_and_not_infinite(cache: TapCache, surfaces: Path, tmp_path: Path) -> None:
     image = images_of(surfaces)[0]
     loud = load_backbone("resnet18", weights="random", local=True)
-    loud.layer3.register_forward_hook(lambda _module, _inputs, output: output * 1e6)
+    loud.layer3[-1].bn2.weight.data.mul_(1e6)  # type: ignore[union-attr,operator]
     own = TapCache(tmp_path, loud, (64, 64))
     own.fill([(key_of(image), image)], device=CPU)
     _, tap3, _ = own.read([key_of(image)])

@@ -198,10 +198,11 @@ def test_many_scores_are_stored_in_batches(db, project_id):
 def test_images_without_a_score_of_this_model_are_found(db, project_id, reviewed):
     ids, model_id = reviewed
     add_images(db, projects.create(db, name="Screws").id, ["good"])
-    assert predictions.missing(db, model_id=model_id) == []
+    assert predictions.missing(db, model_id=model_id, limit=9) == []
     second = add_model(db, project_id)
     predictions.store(db, model_id=second, rows=[(ids[0], 0.0, "train")])
-    found = predictions.missing(db, model_id=second)
+    found = predictions.missing(db, model_id=second, limit=3)
+    found += predictions.missing(db, model_id=second, after_id=found[-1].id, limit=3)
     assert found == images.get_many(db, image_ids=ids[1:])
     assert predictions.count_unscored(db, model_id=second) == 5
 

@@ -97,6 +97,19 @@ def test_a_worker_gets_the_settings_its_log_and_a_session_of_its_own(settings, m
     assert log == f"['--job', '12'] {settings.data_dir} True {root}\n"
 
 
+def test_threads_of_a_worker_do_not_spin_while_they_wait_unless_asked_to(settings, monkeypatch):
+    script = "import os; print(os.environ['OMP_WAIT_POLICY'], os.environ['SSN_TAP_CACHE_GB'])"
+    for asked, expected in ((None, "passive"), ("active", "active")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if asked:
+            monkeypatch.setenv("OMP_WAIT_POLICY", asked)
+        runner = LocalRunner(settings, command=(sys.executable, "-c", script))
+        runner.start(20 + bool(asked))
+        runner.wait(30)
+        log = settings.data_dir / "jobs" / str(20 + bool(asked)) / "log.txt"
+        assert log.read_text() == f"{expected} {settings.tap_cache_gb}\n"
+
+
 def test_a_job_whose_worker_is_still_starting_gets_no_second_one(settings):
     runner = LocalRunner(settings, command=(sys.executable, "-c", "print('started'); import time; time.sleep(1)"))
     for _ in range(3):

@@ -19,6 +19,7 @@ from ssn_core import operating_point
 from ssn_core.errors import SsnError
 from storage import (
     archives,
+    files,
     imports,
     jobs,
     labels,
@@ -41,7 +42,13 @@ from storage.worker import work
 HANDLERS = {
     "import": "storage.imports:run_job",
     **{kind: f"storage.training_jobs:{kind}" for kind in ("train", "score", "inspect")},
+    # What is queued aside after an import and a training has tests of its own.
+    **dict.fromkeys(("describe", "gain"), "tests.storage.test_training_jobs:nothing"),
 }
+
+
+def nothing(context: JobContext) -> None:
+    """Do a job that is of no interest here."""
 
 
 class NoRunner:
@@ -58,16 +65,20 @@ class NoRunner:
 
 
 def do(db: Database, kind: str, project: int, payload: dict[str, Any]) -> jobs.Job:
-    jobs.submit(db, kind=kind, project_id=project, payload=payload)
-    ended = work(db, handlers=HANDLERS, runner=NoRunner())
-    assert ended is not None
-    return ended
+    job_id = jobs.submit(db, kind=kind, project_id=project, payload=payload)
+    work_all(db)
+    return jobs.get(db, job_id=job_id)
+
+
+def work_all(db: Database) -> None:
+    while work(db, handlers=HANDLERS, runner=NoRunner()) is not None:
+        pass
 
 
 def bring_in(db: Database, project: int, source: Path) -> None:
-    imports.submit(db, project_id=project, source=source, layout=None, staged=False, inspector="Ana")
-    ended = work(db, handlers=HANDLERS, runner=NoRunner())
-    assert ended is not None
+    job_id = imports.submit(db, project_id=project, source=source, layout=None, staged=False, inspector="Ana")
+    work_all(db)
+    ended = jobs.get(db, job_id=job_id)
     assert ended.status == "succeeded", ended.error
 
 
@@ -123,7 +134,8 @@ def test_training_gives_an_active_model_with_honest_scores_and_a_map_for_every_i
         taken_apart = map_evidence.explain(filled, model=model, image=one.image)
         assert taken_apart.evidence.score == pytest.approx(one.score, abs=1e-5)
         assert taken_apart.bias_read == (one.role == "unseen")  # the networks of the folds are not kept
-    assert (filled.data_dir / "maps" / str(model.id) / "peaks.npy").stat().st_size > 27 * 48
+    parts = (filled.data_dir / "maps" / str(model.id)).glob("peaks-*.npy")  # of what was held out, and of the rest
+    assert sum(len(np.load(part, allow_pickle=False)) for part in parts) == 27
     held_out = predictions.held_out(filled, model_id=model.id)
     assert (held_out.n_good, held_out.n_bad) == (15, 9)
 
@@ -176,7 +188,7 @@ def test_a_cancelled_training_leaves_no_model_and_a_resumed_one_goes_on(filled: 
     with pytest.raises(Cancelled):
         training_jobs.train(context)
     assert registry.list_models(filled, project_id=project) == []
-    states = sorted(path.name for path in (context.folder / "states").iterdir())
+    states = sorted(path.name for path in (context.folder / "states").glob("*.pt"))
     assert states == ["fold-0.pt", "fold-1.pt"]
 
     seen: list[str] = []
@@ -413,3 +425,52 @@ def test_bad_images_that_were_only_measured_are_not_called_learned_from(filled: 
     assert job.status == "succeeded", job.error
     (model,) = registry.list_models(filled, project_id=project)
     assert snapshots.learned_from(filled, model) == (15, 0)
+
+
+def test_a_scoring_that_was_cut_off_goes_on_with_what_is_missing_in_small_pages(
+    filled: Database, project: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    with filled.write() as session:
+        session.execute(delete(PredictionRow).where(PredictionRow.model_id == model.id))
+    for name, value in (("_PAGE", 4), ("_STORE", 5), ("_PEAKS", 3)):
+        monkeypatch.setattr(training_jobs, name, value)
+    jobs.submit(filled, kind="score", project_id=project, payload={"model_id": model.id})
+    job = jobs.claim(filled, pid=1, process_created=1.0)
+    assert job is not None
+
+    class Impatient(JobContext):
+        def progress(self, phase: str, done: int, total: int, **metrics: Any) -> None:
+            if done == 12:
+                raise Cancelled
+            super().progress(phase, done, total, **metrics)
+
+    with pytest.raises(Cancelled):
+        training_jobs.score(Impatient(filled, job))
+    assert predictions.count_scored(filled, model_id=model.id) == 10  # two chunks of five
+    assert training_jobs.score(JobContext(filled, job)) == {"model_id": model.id, "scored": 17}
+    assert predictions.count_unscored(filled, model_id=model.id) == 0
+    for one in predictions.scored(filled, model_id=model.id, limit=100):
+        assert maps.load(filled, model_id=model.id, sha256=one.image.sha256) is not None
+
+
+def test_a_file_that_cannot_be_read_is_left_out_and_the_others_are_scored(filled: Database, project: int) -> None:
+    do(filled, "train", project, payload())
+    (model,) = registry.list_models(filled, project_id=project)
+    with filled.write() as session:
+        session.execute(delete(PredictionRow).where(PredictionRow.model_id == model.id))
+    image = image_store.get_many(filled, image_ids=image_store.ids(filled, project_id=project))[3]
+    files.image_path(filled.data_dir, sha256=image.sha256, extension=image.extension).write_bytes(b"\x89PNG\r\n\x1a\n")
+    job = do(filled, "score", project, {"model_id": model.id})
+    assert job.result == {"model_id": model.id, "scored": 26}
+    assert predictions.missing(filled, model_id=model.id, limit=9) == [image]
+
+
+def test_a_training_leaves_no_features_of_images_that_are_gone(filled: Database, project: int) -> None:
+    stray = filled.data_dir / "cache" / "taps" / "some-backbone" / "ab" / f"{'ab' * 32}.npy"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"x")
+    do(filled, "train", project, payload())
+    assert not stray.exists()
+    assert len(list((filled.data_dir / "cache" / "taps").rglob("*.npy"))) == 24
