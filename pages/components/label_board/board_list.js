@@ -3,6 +3,7 @@
 const DETAILS = 200; // images in one request for names and labels
 const AHEAD = 8; // full-size images fetched ahead in the one-image view
 const STACK_MOST = 50; // images: a larger group (all of one batch, say) is no stack that a single verdict fits
+const WALK_MOST = 5000; // places: how far ahead free images are looked for
 const FILTERS = ["all", "none", "good", "bad", "unsure"];
 const ORDERS = {
   oldest: "Oldest first",
@@ -64,7 +65,7 @@ class BoardList {
     this.selection = new Selection();
     this.given = new Set(); // images that this tab has given a verdict
     this.chosen = false; // the current image was gone to although it was known that another has it
-    this.leases = new Leases(data.project, () => this.leasesCame());
+    this.leases = new Leases(data.project, (images) => this.refresh(images), () => this.leasesCame());
   }
 
   storageKey(name) {
@@ -156,6 +157,15 @@ class BoardList {
     this.stripTiles?.clear();
   }
 
+  /** Read the labels of these images as they are now. */
+  async refresh(images) {
+    for (let start = 0; start < images.length; start += DETAILS) {
+      const { items, now } = await this.get("/ssn/details", { ids: images.slice(start, start + DETAILS).join(",") });
+      for (const item of items) this.items.set(item.id, item);
+      queue.learn(items.map((item) => [item.id, item.label]), now);
+    }
+  }
+
   /** The closed stack at this image, or null. */
   stackAt(id) {
     const stack = this.stacked ? this.stackOf.get(id) : null;
@@ -201,9 +211,7 @@ class BoardList {
       const some = missing.slice(start, start + DETAILS);
       for (const id of some) this.asked.add(id);
       try {
-        const { items, now } = await this.get("/ssn/details", { ids: some.join(",") });
-        for (const item of items) this.items.set(item.id, item);
-        queue.learn(items.map((item) => [item.id, item.label]), now);
+        await this.refresh(some);
       } finally {
         for (const id of some) this.asked.delete(id);
       }
@@ -272,9 +280,12 @@ class BoardList {
   askLeases(page) {
     if (!this.isQueue || !this.ids?.length) return this.leases.want([], 0); // the news alone: who is at work
     const single = this.view === "single";
+    const wanted = [];
+    const most = single ? 3 * AHEAD : 2 * page;
     const from = single ? this.current : this.pageStart();
-    const ahead = this.ids.slice(from, from + (single ? 3 * AHEAD : 2 * page)).flatMap((id) => this.members(id));
-    return this.leases.want(ahead, single ? AHEAD : page);
+    for (let at = from; at < Math.min(this.ids.length, from + WALK_MOST) && wanted.length < most; at++)
+      if (!this.isTaken(this.ids[at])) wanted.push(this.ids[at]);
+    return this.leases.want(wanted.flatMap((id) => this.members(id)), single ? AHEAD : page);
   }
 
   /** The other inspector who has an image (or one of its stack), or undefined. */
@@ -287,25 +298,29 @@ class BoardList {
     return undefined;
   }
 
-  /** The first place from `at` on that nobody else has or, in the list of unlabelled images, has labelled since. */
+  /** Whether another has an image now or, in the list of unlabelled ones, has labelled it since. */
+  isTaken(id) {
+    return this.holder(id) !== undefined || (this.filter === "none" && queue.label(id) !== null && !this.given.has(id));
+  }
+
+  /** The first place from `at` on that is not taken; the end of the list when there is none. */
   nextFree(at) {
-    const taken = (id) => this.holder(id) !== undefined || (this.filter === "none" && queue.label(id) !== null && !this.given.has(id));
     let place = at;
-    while (place < this.ids.length && taken(this.ids[place])) place += 1;
+    while (place < this.ids.length && this.isTaken(this.ids[place])) place += 1;
     return place;
   }
 
   leasesCame() {
     if (!this.root || !this.ids) return;
     const id = this.ids[this.current];
-    const holder = id === undefined ? undefined : this.holder(id);
-    if (holder !== undefined && queue.label(id) === null && !this.chosen) {
+    if (id !== undefined && this.isTaken(id) && !this.chosen) {
+      const holder = this.holder(id);
       const free = this.nextFree(this.current);
       if (free < this.ids.length) {
         this.move(free, { chosen: false });
-        this.message = `${holder} has the images before this one`;
+        this.message = holder === undefined ? "" : `${holder} has the images before this one`;
       }
-    }
+    } else this.askLeases(this.columns * this.rows || DETAILS); // some of those asked for may be done already
     this.paint();
   }
 }

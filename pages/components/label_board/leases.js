@@ -6,28 +6,32 @@ const LEASE_MOST = 400; // images asked for in one request
 const LEASE_PAUSE_MS = 250; // between two requests
 const LEASE_DEFAULT_S = 45;
 const RENEW_MS = 10000;
+const QUIET_MS = 5000; // after a request that failed
 
 class Leases {
-  constructor(project, told) {
+  /** `refresh(images)` reads labels anew; `told` is called when an answer has come. */
+  constructor(project, refresh, told) {
     this.project = project;
-    this.told = told; // called when the answer has changed something
-    this.held = new Map(); // image -> the other inspector who has it
+    this.refresh = refresh;
+    this.told = told;
+    this.held = new Map(); // image -> {inspector, until}: who else has it, and how long that is known
     this.mine = new Set();
     this.wanted = [];
     this.people = { labels: {}, atWork: {} }; // inspector -> images with his label, images he has now
     this.off = false;
     this.open = false;
-    this.renewAt = 0;
+    this.renewAt = this.quietUntil = 0;
   }
 
   /** Who else has this image, or undefined. */
   holder(image) {
-    return this.held.get(image);
+    const held = this.held.get(image);
+    return held && held.until > performance.now() ? held.inspector : undefined;
   }
 
   /** Whether it is known who has this image. */
   knows(image) {
-    return this.off || this.mine.has(image) || this.held.has(image);
+    return this.off || this.mine.has(image) || this.holder(image) !== undefined;
   }
 
   /**
@@ -40,6 +44,7 @@ class Leases {
     this.wanted = images.slice(0, LEASE_MOST);
     this.near = near;
     const stale = performance.now() > this.renewAt;
+    if (performance.now() < this.quietUntil) return;
     if (stale || this.wanted.slice(0, near).some((image) => !this.knows(image))) this.ask();
   }
 
@@ -55,18 +60,21 @@ class Leases {
       if (!response.ok) throw new Error(`status ${response.status}`);
       const answer = await response.json();
       const seconds = Number(answer.seconds) || LEASE_DEFAULT_S;
+      const granted = answer.granted ?? [];
+      // Whoever had an image before may have labelled it: only its label as of now says that it is free.
+      await this.refresh(granted.filter((image) => !this.mine.has(image)));
       for (const image of release) this.mine.delete(image);
       for (const image of images) {
         this.mine.delete(image);
         this.held.delete(image);
       }
-      for (const image of answer.granted ?? []) this.mine.add(image);
-      for (const [image, inspector] of Object.entries(answer.held ?? {})) this.held.set(Number(image), inspector);
+      for (const image of granted) this.mine.add(image);
+      for (const [image, inspector] of Object.entries(answer.held ?? {})) this.held.set(Number(image), { inspector, until: performance.now() + seconds * 1000 });
       this.people = { labels: answer.inspectors ?? {}, atWork: answer.at_work ?? {} };
       this.renewAt = performance.now() + (seconds * 1000) / 3;
       this.told();
     } catch {
-      this.renewAt = performance.now() + 5000; // nobody waits for a lease: verdicts are stored with or without
+      this.quietUntil = performance.now() + QUIET_MS; // nobody waits for a lease: verdicts are stored with or without
     }
     setTimeout(() => {
       this.busy = false;
