@@ -40,9 +40,9 @@ def run(context: JobContext, effort: Effort | None = None) -> dict[str, Any]:
         if model_id in done:
             continue
 
-        def tell(what: str, steps: int, before: int = place * STEPS) -> None:
-            phase = f"Measuring: {what}"
-            context.progress(phase, before + steps, STEPS * len(wanted), device=device_title(device))
+        def tell(what: str, steps: int, place: int = place) -> None:
+            phase = f"Model {place + 1} of {len(wanted)}: {what}"
+            context.progress(phase, place * STEPS + steps, STEPS * len(wanted), device=device_title(device))
 
         try:
             candidate = _candidate(context.db, model_id)
