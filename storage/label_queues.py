@@ -121,22 +121,17 @@ def _active(db: Database, project_id: int) -> registry.Model:
 
 
 def _by_score(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
-    """Highest score first; equal ones, and those without a score at the end, as they came in."""
-    scored, scores = _scores(db, model.id)
+    """Highest score first; those without a score at the end, as they came in."""
+    statement = (
+        select(PredictionRow.image_id)
+        .where(PredictionRow.model_id == model.id)
+        .order_by(PredictionRow.score.desc(), PredictionRow.image_id.desc())  # as the index has them: no sorting
+    )
+    with db.read() as session:
+        scored = np.fromiter(session.scalars(statement), dtype=np.int64)
     if len(scored) == 0:
         raise _NotYet("The active model has not scored any image yet. Score the images on the Review page.")
-    at = np.minimum(np.searchsorted(scored, ids), len(scored) - 1)
-    score = np.where(scored[at] == ids, scores[at], -np.inf)
-    return ids[np.argsort(-score, kind="stable")]
-
-
-def _scores(db: Database, model_id: int) -> tuple[Numbers, NDArray[np.float64]]:
-    """Numbers of the scored images, rising, and their scores."""
-    statement = select(PredictionRow.image_id, PredictionRow.score).where(PredictionRow.model_id == model_id)
-    with db.read() as session:
-        found = np.array(session.execute(statement).all(), dtype=np.float64).reshape(-1, 2)
-    found = found[np.argsort(found[:, 0])]
-    return found[:, 0].astype(np.int64), found[:, 1]
+    return np.concatenate([scored[np.isin(scored, ids)], ids[~np.isin(ids, scored)]])
 
 
 def _by_doubt(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
@@ -147,15 +142,16 @@ def _by_doubt(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
         .order_by(ImageRow.id)
     )
     with db.read() as session:
-        rows = np.array(session.execute(statement).all(), dtype=np.float64).reshape(-1, 3)
+        rows = session.execute(statement).all()
+    numbers, scores, bad = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0),) * 3
     try:
-        found = doubts(rows[:, 2], rows[:, 1])
+        found = doubts(bad, scores)
     except SsnError as error:
         raise _NotYet(
             "Labels can be compared with scores where both good and bad images have a score of a network that was not "
             f"trained on them. {error}"
         ) from error
-    ordered: Numbers = rows[found.order, 0].astype(np.int64)
+    ordered: Numbers = numbers[found.order].astype(np.int64)
     wanted: Numbers = ordered[np.isin(ordered, ids)]
     return wanted
 
@@ -223,8 +219,10 @@ def _scores_of(db: Database, project_id: int, ids: Numbers) -> tuple[NDArray[np.
     model_id = projects.get(db, project_id=project_id).active_model_id
     if model_id is None:
         return scores, None
-    scored, values = _scores(db, model_id)
-    scores[np.searchsorted(ids, scored)] = values
+    statement = select(PredictionRow.image_id, PredictionRow.score).where(PredictionRow.model_id == model_id)
+    with db.read() as session:
+        found = dict(session.execute(statement.order_by(PredictionRow.image_id)).all())
+    scores[np.isin(ids, list(found))] = list(found.values())
     return scores, registry.get(db, model_id=model_id).threshold
 
 
