@@ -36,7 +36,8 @@ class Gain:
     likely: bool | None  # whether more labels are likely to help; None: not known
     chance: float | None  # the probability of a gain of at least WORTHWHILE with the most labels that are told
     reason: str | None  # why nothing is known
-    job: jobs.Job | None  # the newest estimate of this model, where it is not done
+    job: jobs.Job | None = None  # the newest estimate of this model, where it is not done
+    can_estimate: bool = True  # another estimate could say more
 
 
 def prepare(db: Database, *, project_id: int) -> int | None:
@@ -88,20 +89,16 @@ def gain(db: Database, *, model: registry.Model) -> Gain:
     ]
     job = next(iter(tried), None)
     if job is None or job.status != "succeeded":
-        return _unknown("It has not been estimated yet what more labels would bring.", job)
+        return Gain((), (), None, None, "It has not been estimated yet what more labels would bring.", job)
     result = job.result or {}
     if result.get("reason"):
-        return _unknown(str(result["reason"]), None)
+        return Gain((), (), None, None, str(result["reason"]), can_estimate=False)
     try:
         measured = tuple(Measured(int(n), float(figure)) for n, figure in result["measured"])
         fitted = curves(measured)
     except (KeyError, TypeError, ValueError, SsnError):
-        return _unknown("The estimate cannot be read; make a new one.", None)
+        return Gain((), (), None, None, "The estimate cannot be read; make a new one.")
     more = [number for number in _MORE if number <= 3 * fitted.n] or [_MORE[0]]
     forecasts = tuple(fitted.forecast(fitted.n + number) for number in more)
     chance = fitted.chance_of(WORTHWHILE, n=fitted.n + more[-1])
-    return Gain(measured, forecasts, chance >= _LIKELY, chance, None, None)
-
-
-def _unknown(reason: str, job: jobs.Job | None) -> Gain:
-    return Gain((), (), None, None, reason, job)
+    return Gain(measured, forecasts, chance >= _LIKELY, chance, None)

@@ -168,6 +168,11 @@ def _stacks(ids: Numbers, kept: _Kept | None) -> list[list[int]]:
     return [stack for stack in members.values() if len(stack) > 1]
 
 
+def is_built(db: Database, *, project_id: int) -> bool:
+    """Whether the project's images have been compared, so that the informative ones are known."""
+    return _read(db, project_id) is not None
+
+
 def build(db: Database, *, project_id: int, described: Path) -> int:
     """Compute what lists need and keep it; returns the number of images. Minutes with 100,000 images: for a job.
 

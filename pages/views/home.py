@@ -7,6 +7,7 @@ import streamlit as st
 from pages.components import resources, state
 from pages.components.checklist import draw_checklist
 from pages.components.errors import show_errors
+from pages.components.label_advice import draw_advice
 from pages.components.text import prose
 from pages.components.tour import draw_offer
 from storage import projects
@@ -63,6 +64,7 @@ with left:
         st.subheader(f"Next in {prose(chosen.name)}", anchor=False)
         with show_errors():
             draw_checklist(chosen)
+            draw_advice(chosen, with_link=True)
 with right:
     st.subheader("Projects", anchor=False)
     for project in known:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.components import resources, state
 from pages.components.errors import show_errors
+from pages.components.label_advice import draw_advice
 from pages.components.project import need_project
 from pages.components.train_panel import draw_form, draw_labels, draw_models, draw_past, draw_run, press
 from storage import jobs, projects, registry
@@ -35,6 +36,7 @@ with left:
     with show_errors():
         if (refusal := state.take_train_refusal()) is not None:
             raise refusal
+        draw_advice(project, with_link=False)
 with right:
     runs = jobs.list_jobs(db, project_id=project.id, kinds=("train",), limit=50)
     with show_errors():

@@ -1,0 +1,108 @@
+"""The advice on labelling: what the panel says, and which buttons it offers."""
+
+from __future__ import annotations
+
+import pytest
+from page_seed import open_page, project_with_images, running, set_job, texts
+
+from storage import descriptors, jobs, label_queues, labels, projects, registry
+from storage.db import Database
+from tests.model_seed import add_model
+
+
+@pytest.fixture
+def project(db: Database) -> projects.Project:
+    return project_with_images(db, ["good"] * 12 + ["bad"] * 8 + [None] * 12)
+
+
+def trained(db: Database, project: projects.Project) -> registry.Model:
+    scores = [(number, float(number > 12), "out_of_fold") for number in range(1, 21)]
+    return add_model(db, project.id, scores, name="**First**")
+
+
+def estimated(db: Database, model: registry.Model, result: dict[str, object]) -> None:
+    job_id = jobs.submit(db, kind="gain", project_id=model.project_id, payload={"model_id": model.id})
+    set_job(db, job_id, status="succeeded", result={"model_id": model.id, **result})
+
+
+def test_without_images_there_is_no_advice(db: Database) -> None:
+    project_with_images(db, [])
+    assert "What to label next" not in texts(open_page())
+
+
+def test_images_can_be_compared_before_any_model(db: Database, project: projects.Project) -> None:
+    app = open_page()
+    assert "have not been compared yet" in texts(app)
+    app.button(f"advice-describe-{project.id}").click().run()
+    assert [job.kind for job in jobs.active(db, project_id=project.id)] == ["describe"]
+    assert "Comparing images" in texts(app)
+    assert not [button for button in app.button if button.key == f"advice-describe-{project.id}"]
+
+
+def test_once_they_are_compared_nothing_is_left_to_do(db: Database, project: projects.Project) -> None:
+    nothing = descriptors.folder(db, project_id=project.id, setup="made-up")
+    label_queues.build(db, project_id=project.id, described=nothing)
+    assert "compared" not in texts(open_page())
+
+
+def test_new_labels_are_counted_and_enough_of_them_offer_another_training(
+    db: Database, project: projects.Project
+) -> None:
+    trained(db, project)
+    said = texts(open_page())
+    assert "0 new labels" in said
+    assert "enough to train again" not in said
+    events = [labels.LabelEvent("tab-new", seq, 20 + seq, "bad", "Ada", "board") for seq in range(1, 11)]
+    labels.record(db, project_id=project.id, events=events)
+    said = texts(open_page())
+    assert "10 new labels" in said
+    assert "enough to train again" in said
+
+
+def test_what_more_labels_bring_is_told_with_its_interval(db: Database, project: projects.Project) -> None:
+    model = trained(db, project)
+    estimated(db, model, {"measured": [[50, 0.6], [50, 0.62], [100, 0.75], [100, 0.74], [200, 0.84]]})
+    for page in (None, "train"):
+        app = open_page(page)
+        said = texts(app)
+        assert "likely to help" in said
+        assert "0.840" in said
+        assert "100 more: by 0.0" in said
+        assert "80 % intervals" in said
+
+
+def test_a_curve_that_is_flat_says_that_more_labels_hardly_help(db: Database, project: projects.Project) -> None:
+    estimated(db, trained(db, project), {"measured": [[50, 1.0], [50, 1.0], [100, 1.0], [100, 1.0], [200, 1.0]]})
+    assert "unlikely to help much" in texts(open_page())
+
+
+@pytest.mark.parametrize(
+    ("result", "said", "button"),
+    [
+        ({"reason": "There are too few labels to tell"}, "too few labels", False),
+        ({"measured": [["x", None]]}, "cannot be read", True),
+        ({}, "cannot be read", True),
+    ],
+)
+def test_an_estimate_that_says_nothing_says_why(
+    db: Database, project: projects.Project, result: dict[str, object], said: str, button: bool
+) -> None:
+    model = trained(db, project)
+    estimated(db, model, result)
+    app = open_page()
+    assert said in texts(app)
+    assert any(one.key == f"advice-gain-{model.id}" for one in app.button) is button
+
+
+def test_an_estimate_can_be_asked_for_and_shows_how_far_it_is(db: Database, project: projects.Project) -> None:
+    model = trained(db, project)
+    app = open_page()
+    app.button(f"advice-gain-{model.id}").click().run()
+    (job,) = jobs.active(db, project_id=project.id, kinds=("gain",))
+    set_job(db, job.id, **running(done=3, total=12))
+    assert "Estimating what more labels would bring: 3 of 12" in texts(open_page())
+
+
+def test_a_hostile_name_is_shown_and_not_obeyed(db: Database, project: projects.Project) -> None:
+    trained(db, project)
+    assert "**First**" not in texts(open_page()).replace("**enough to train again.**", "")
