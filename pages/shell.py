@@ -44,6 +44,7 @@ PAGES = [
     _page("tradeoffs"),
     _page("agreement"),
     _page("inspect"),
+    _page("audit"),
 ]
 
 page = st.navigation(PAGES)

@@ -22,6 +22,7 @@ PAGES = {  # view -> (what a link to it says when the caller says nothing, icon 
     "models": ("Models", ":material/account_tree:"),
     "tradeoffs": ("Trade-offs", ":material/speed:"),
     "agreement": ("Agreement", ":material/how_to_reg:"),
+    "audit": ("Audit", ":material/history:"),
     "inspect": ("Inspect new images", ":material/center_focus_strong:"),
 }
 

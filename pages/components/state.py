@@ -76,6 +76,15 @@ class Key(StrEnum):
     STUDY_NEW = "ssn_study_new"
     STUDY_FORM = "ssn_study_form"
     STUDY_BOARD = "ssn_study_board"
+    # Audit; completed by a project's number
+    AUDIT_VIEW = "ssn_audit_view"
+    AUDIT_FILTER = "ssn_audit_filter"
+    AUDIT_PAGES = "ssn_audit_pages"
+    AUDIT_TABLE = "ssn_audit_table"
+    VERDICT_FIRST = "ssn_verdict_first"
+    OPINION_ROUND = "ssn_opinion_round"
+    OPINION_NEW = "ssn_opinion_new"
+    LABEL_FILE_DONE = "ssn_label_file_done"
     # Review, Evaluate, Inspect; these are completed by a project, model or job number
     MODEL = "ssn_model"
     THRESHOLD_BOARD = "ssn_threshold_board"
@@ -376,6 +385,61 @@ def new_study(project: int) -> bool:
 def set_new_study(project: int, value: bool) -> None:
     """Begin or give up setting up a study."""
     st.session_state[f"{Key.STUDY_NEW}-{project}"] = value
+
+
+def audit_pages(project: int, question: object) -> list[int]:
+    """The last event of each page of the audit's log that was turned; emptied when another question is asked."""
+    key = f"{Key.AUDIT_PAGES}-{project}"
+    if st.session_state.get(key, (None, []))[0] != question:
+        st.session_state[key] = (question, [])
+    return st.session_state[key][1]
+
+
+def audit_table_key(project: int, question: object, page: int) -> str:
+    """The key of the log's table: another one for each page, so that its chosen row belongs to it."""
+    return f"{Key.AUDIT_TABLE}-{project}-{zlib.crc32(repr(question).encode())}-{page}"
+
+
+def show_verdict_first(project: int, value: bool) -> str:
+    """The key of the switch "verdict first", which shows what is stored: somebody else may have changed it."""
+    key = f"{Key.VERDICT_FIRST}-{project}"
+    st.session_state[key] = value
+    return key
+
+
+def verdict_first_asked(project: int) -> bool:
+    """What the switch "verdict first" was turned to (for its callback)."""
+    return bool(st.session_state.to_dict().get(f"{Key.VERDICT_FIRST}-{project}"))
+
+
+def chosen_round(project: int) -> int | None:
+    """The round of second opinions that is looked at; None before one was chosen."""
+    return st.session_state.get(f"{Key.OPINION_ROUND}-{project}")
+
+
+def choose_round(project: int, number: int) -> None:
+    """Look at a round of second opinions."""
+    st.session_state[f"{Key.OPINION_ROUND}-{project}"] = number
+
+
+def new_round(project: int) -> bool:
+    """Whether a round of second opinions is being set up."""
+    return bool(st.session_state.get(f"{Key.OPINION_NEW}-{project}"))
+
+
+def set_new_round(project: int, value: bool) -> None:
+    """Begin or give up setting up a round of second opinions."""
+    st.session_state[f"{Key.OPINION_NEW}-{project}"] = value
+
+
+def set_label_file_done(words: str) -> None:
+    """Keep what reading a label file in has done, until the page says it."""
+    st.session_state[Key.LABEL_FILE_DONE] = words
+
+
+def take_label_file_done() -> str | None:
+    """What the last label file did, once."""
+    return st.session_state.pop(Key.LABEL_FILE_DONE, None)
 
 
 def inspect_job_key(project: int) -> str:

@@ -44,7 +44,7 @@ def draw_results(study: studies.Study) -> None:
     if not found.raters:
         st.info("Nobody completed a trial in this study, so there is nothing to compare.", icon=":material/info:")
         return
-    st.html(f"<style>{_CSS}</style>{_raters(found)}")
+    st.html(f"<style>{CSS}</style>{_raters(found)}")
     _between(found)
     _disputed(found)
     st.caption(_method(found))
@@ -60,7 +60,7 @@ def _raters(found: Results) -> str:
         "Agrees with oneself<small>same verdict in every trial</small>",
         "Kappa<small>with the reference</small>",
     )
-    return _table(header, [_rater_row(rater, found) for rater in found.raters])
+    return table(header, [_rater_row(rater, found) for rater in found.raters])
 
 
 def _rater_row(rater: Rater, found: Results) -> list[str]:
@@ -74,11 +74,11 @@ def _rater_row(rater: Rater, found: Results) -> list[str]:
     alarm = standing(figures.false_alarm, limits.false_alarm_rate, at_least=False)
     return [
         f"<b>{_name(rater)}</b><small>{about}</small>",
-        _share(figures.versus_reference, effective, "parts"),
-        _share(figures.miss, miss, "verdicts", missing="no bad part among them"),
-        _share(figures.false_alarm, alarm, "verdicts", missing="no good part among them"),
+        share_cell(figures.versus_reference, effective, "parts"),
+        share_cell(figures.miss, miss, "verdicts", missing="no bad part among them"),
+        share_cell(figures.false_alarm, alarm, "verdicts", missing="no good part among them"),
         _within(rater),
-        _kappa(figures.reference_kappa),
+        kappa_cell(figures.reference_kappa),
     ]
 
 
@@ -91,7 +91,7 @@ def _within(rater: Rater) -> str:
         NOT_AVAILABLE if kappa is None or kappa.value is None else f"{figure(kappa.value, 2)}{_range(kappa.interval)}"
     )
     reason = "" if kappa is None or kappa.value is not None else f": {html.escape(kappa.reason or '')}"
-    return f"{_share(rater.figures.within, None, 'parts')}<small>kappa {value}{reason}</small>"
+    return f"{share_cell(rater.figures.within, None, 'parts')}<small>kappa {value}{reason}</small>"
 
 
 def _between(found: Results) -> None:
@@ -102,18 +102,18 @@ def _between(found: Results) -> None:
             st.caption("n/a: it takes two inspectors with a complete trial each.")
         else:
             rows = [
-                ["All say the same<small>in all trials</small>", _share(found.between, None, "parts")],
+                ["All say the same<small>in all trials</small>", share_cell(found.between, None, "parts")],
                 [
                     "All say the same as the reference<small>in all trials</small>",
-                    _share(found.all_right, None, "parts"),
+                    share_cell(found.all_right, None, "parts"),
                 ],
-                ["Kappa of all<small>Fleiss, all trials</small>", _kappa(found.between_kappa)],
+                ["Kappa of all<small>Fleiss, all trials</small>", kappa_cell(found.between_kappa)],
             ]
-            st.html(_table((), rows))
+            st.html(table((), rows))
     with right:
         if found.pairs:
             header = ("Kappa of two<small>Cohen, first trials</small>", *(_name(rater) for rater in found.raters[1:]))
-            st.html(_table(header, _pair_rows(found)))
+            st.html(table(header, _pair_rows(found)))
 
 
 def _pair_rows(found: Results) -> list[list[str]]:
@@ -121,7 +121,7 @@ def _pair_rows(found: Results) -> list[list[str]]:
     rows = []
     for first in found.raters[:-1]:
         cells = [
-            _kappa(kappas[id(first), id(second)]) if (id(first), id(second)) in kappas else ""
+            kappa_cell(kappas[id(first), id(second)]) if (id(first), id(second)) in kappas else ""
             for second in found.raters[1:]
         ]
         rows.append([f"<b>{_name(first)}</b>", *cells])
@@ -148,32 +148,41 @@ def _disputed(found: Results) -> None:
     header = ("Picture", "Image", "Reference", *(_name(rater) for rater in found.raters))
     rows = [
         [
-            f'<a href="/ssn/image/{part.image_id}?t={token}" target="_blank" rel="noopener">'
-            f'<img src="/ssn/thumb/{part.image_id}?t={token}" alt="{names[part.image_id]}" loading="lazy"></a>',
+            picture_cell(part.image_id, names[part.image_id], token),
             f"{names[part.image_id]}<small>{'borderline' if part.borderline else ''}</small>",
-            _verdict(part.reference, words=True),
+            verdict_cell(part.reference, words=True),
             *(_verdicts(rater, part) for rater in found.raters),
         ]
         for part in shown
     ]
-    st.html(_table(header, rows, kind="parts"))
+    st.html(table(header, rows, kind="parts"))
 
 
 def _verdicts(rater: Rater, part: Part) -> str:
     given = rater.verdicts.get(part.image_id)
     if given is None:
         return f"{NOT_AVAILABLE}<small>not held out</small>"
-    return " ".join(_verdict(verdict, wrong=verdict != part.reference) for verdict in given)
+    return " ".join(verdict_cell(verdict, wrong=verdict != part.reference) for verdict in given)
 
 
-def _verdict(verdict: str, *, words: bool = False, wrong: bool = False) -> str:
+def picture_cell(image_id: int, name: str, token: str) -> str:
+    """A thumbnail that opens the image; `name` is HTML already."""
+    return (
+        f'<a href="/ssn/image/{image_id}?t={token}" target="_blank" rel="noopener">'
+        f'<img src="/ssn/thumb/{image_id}?t={token}" alt="{name}" loading="lazy"></a>'
+    )
+
+
+def verdict_cell(verdict: str, *, words: bool = False, wrong: bool = False) -> str:
+    """A verdict's sign, with its word, framed where it is `wrong`."""
     look = palette.style_of(verdict)
     word = f" {look.word}" if words else ""
     kind = ' class="wrong"' if wrong else ""
     return f'<span{kind} style="color:{look.colour}" title="{look.word}">{look.sign}{word}</span>'
 
 
-def _share(share: Share | None, stands: str | None, unit: str, missing: str = "") -> str:
+def share_cell(share: Share | None, stands: str | None, unit: str, missing: str = "") -> str:
+    """A rate with its counts and interval; `missing`: why there is none."""
     if share is None or share.rate is None:
         return f"{NOT_AVAILABLE}<small>{missing}</small>"
     sign = ""
@@ -186,7 +195,8 @@ def _share(share: Share | None, stands: str | None, unit: str, missing: str = ""
     return f'<div class="value">{percent(share.rate)} {sign}</div><small>{counted}{spread}</small>'
 
 
-def _kappa(kappa: Kappa | None) -> str:
+def kappa_cell(kappa: Kappa | None) -> str:
+    """A kappa with its interval, or why there is none."""
     if kappa is None or kappa.value is None:
         return f"{NOT_AVAILABLE}<small>{html.escape((kappa and kappa.reason) or '')}</small>"
     spread = _range(kappa.interval).strip(", ") or html.escape(kappa.reason or "")
@@ -205,7 +215,7 @@ def _name(rater: Rater) -> str:
     return html.escape(plain(rater.name))
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "figures") -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "figures") -> str:
     """An HTML table; the cells are HTML already, with everything from outside escaped."""
     head = f"<tr>{''.join(f'<th>{cell}</th>' for cell in header)}</tr>" if header else ""
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
@@ -232,7 +242,7 @@ def _method(found: Results) -> str:
     return words
 
 
-_CSS = f"""
+CSS = f"""
 .ssn-agreement {{ width: 100%; border-collapse: collapse; font-size: 15px; font-variant-numeric: tabular-nums;
   color: {palette.INK}; }}
 .ssn-agreement th {{ text-align: left; font-weight: 600; vertical-align: top; padding: 6px 14px 6px 0;
