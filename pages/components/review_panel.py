@@ -158,7 +158,7 @@ def _draw(model: registry.Model, filter_name: str, *, verdict_first: bool) -> No
         if filter_name == "small_defects":
             st.caption("Alarm: the highest cell alone would reject.", help=ALARM)
         if state.worklist_was_sent():
-            st.caption("Chosen on the Models page. Refresh the list, or choose a filter or an order, to see all.")
+            st.caption("Chosen on another page. Refresh the list, or choose a filter or an order, to see all.")
         elif len(listed) == PAGE:
             st.caption(f"The first {PAGE} of this choice and order.")
         _offer_scoring(model)

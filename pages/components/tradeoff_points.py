@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ssn_core.benchmark_row import Row
 
+ACCEPTABLE = 0.95  # I-AUROC, until somebody says another
+
 
 @dataclass(frozen=True)
 class Point:
@@ -53,9 +55,12 @@ def front(points: Sequence[Point], time: str) -> list[Point]:
 
 
 def fast_and_slow(points: Sequence[Point], time: str) -> tuple[int, int] | None:
-    """The fastest model, and of the slower ones the best, by their numbers in the database; None: there is no pair."""
+    """The fastest acceptable model (of none, the fastest), and of the slower ones the best, by their numbers in the
+    database; None: there is no such pair."""
     by_time = sorted(on_chart(points, time), key=lambda one: one.latency(time) or 0.0)
     if len(by_time) < 2:
         return None
-    slow = max(by_time[1:], key=lambda one: one.auroc or 0.0)
-    return by_time[0].model_id, slow.model_id
+    able = [one for one in by_time[:-1] if (one.auroc or 0.0) >= ACCEPTABLE]
+    fast = able[0] if able else by_time[0]
+    slow = max(by_time[by_time.index(fast) + 1 :], key=lambda one: one.auroc or 0.0)
+    return fast.model_id, slow.model_id

@@ -142,10 +142,10 @@ def draw_table(points: Sequence[Point]) -> None:
     if not rows:
         return
     st.caption(
-        "Medians of one run. “Published way”: the published way of computing, written plainly, with the same weights. "
-        "Memory: the process's peak less what Python and torch took before the model was loaded (on a GPU: what torch "
-        "allocated there). Multiply-adds: of convolutions and matrix products. The I-AUROC of two models is comparable "
-        "where both held out the same images: compare them on the Models page."
+        "Medians of one run; “decoded”: from the file to the score. “Published”: the published way of computing, "
+        "written plainly, with the same weights. Memory: the process's peak less what Python and torch took before the "
+        "model was loaded (on a GPU: what torch allocated there). Multiply-adds: of convolutions and matrix products. "
+        "The I-AUROC of two models is comparable where both held out the same images: compare them on the Models page."
     )
     st.download_button(
         "Download CSV",
@@ -179,12 +179,12 @@ def table(points: Sequence[Point]) -> pd.DataFrame:
 def _measured(point: Point) -> dict[str, str]:
     titles = (
         "ms (p95)",
-        "with decoding",
-        "published way, ms",
+        "decoded (p95)",
+        "published, ms",
         "images/s (batch)",
-        "memory, MiB",
-        "parameters, M",
-        "multiply-adds, G",
+        "MiB",
+        "M params",
+        "G mult-adds",
     )
     row = point.row
     if row is None:

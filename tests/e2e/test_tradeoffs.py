@@ -108,8 +108,9 @@ def test_hovering_says_everything_and_the_regret_list_leads_to_review(
     expect(page.get_by_text("wrong with 1 and right with 2")).to_be_visible()
     expect(page.get_by_text("Bad parts that the fast model passes (escapes): 2")).to_be_visible()
     page.get_by_role("button", name="Review with Fast").first.click()
-    expect(page.get_by_role("heading", name="Review")).to_be_visible(timeout=15_000)
-    expect(page.get_by_text(re.compile(f"{name_of(12)}|{name_of(13)}")).first).to_be_visible(timeout=15_000)
+    expect(page).to_have_url(re.compile("/review"), timeout=15_000)
+    expect(page.get_by_text(re.compile(f"^({name_of(12)}|{name_of(13)})$"))).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("1 of 2")).to_be_visible()
 
 
 def test_a_benchmark_is_cancelled_from_the_page(app_server: AppServer, context: BrowserContext, page: Page) -> None:

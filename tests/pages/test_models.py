@@ -348,11 +348,11 @@ def test_one_click_opens_review_at_the_image_with_the_group_as_its_list(
     said = texts(app)
     assert "`part-6.png`" in said
     assert ("score 1.000" if letter == "a" else "score −1.200") in said
-    assert "Chosen on the Models page" in said
+    assert "Chosen on another page" in said
     assert app.segmented_control(key=state.Key.REVIEW_FILTER).value == "all"
     assert app.selectbox(key=state.Key.REVIEW_ORDER).value == "score_desc"
     app.button(key="review-refresh").click().run()
-    assert "Chosen on the Models page" not in texts(app)
+    assert "Chosen on another page" not in texts(app)
 
 
 def test_models_held_out_differently_are_compared_on_what_both_had_not_seen(

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from pages.components import plotly_route, state, tradeoff_chart
 from pages.components.tradeoff_chart import figure, ranges, shown_name
-from pages.components.tradeoff_points import Point, fast_and_slow, front
+from pages.components.tradeoff_points import ACCEPTABLE, Point, fast_and_slow, front
 from pages.components.tradeoffs import table
 from storage import benchmarks, comparison, images, jobs, projects, registry
 from storage.db import Database
@@ -60,9 +60,11 @@ def test_the_front_holds_what_nothing_else_beats_in_both() -> None:
     assert front([], "score") == []
 
 
-def test_the_regret_list_starts_with_the_fastest_and_the_best_of_the_slower_ones() -> None:
-    points = [point(1, 50, 0.97), point(2, 5, 0.99), point(3, 9, 0.98), point(4, None, 1.0)]
+def test_the_regret_list_starts_with_the_fastest_acceptable_and_the_best_of_the_slower_ones() -> None:
+    points = [point(1, 50, 0.97), point(2, 5, 0.96), point(3, 9, 0.98), point(4, None, 1.0), point(5, 1, 0.60)]
     assert fast_and_slow(points, "score") == (20, 30)
+    assert fast_and_slow([point(1, 50, 0.7), point(2, 5, 0.6), point(3, 9, 0.5)], "score") == (20, 10)
+    assert fast_and_slow([point(1, 50, 0.99), point(2, 5, 0.6)], "score") == (20, 10)
     assert fast_and_slow(points[:1], "score") is None
 
 
@@ -100,7 +102,7 @@ def test_the_first_view_holds_all_own_models_and_both_lines() -> None:
     assert right > 700
     assert bottom < 0.70
     assert top > 1
-    assert ranges([point(1, 5, 1.0)], "score")[1][0] < tradeoff_chart.ACCEPTABLE
+    assert ranges([point(1, 5, 1.0)], "score")[1][0] < ACCEPTABLE
 
 
 def test_a_hostile_name_is_shown_sign_by_sign() -> None:

@@ -16,8 +16,8 @@ import streamlit as st
 
 from pages.components.plotly_route import address
 from pages.components.text import plain
-from pages.components.tradeoff_chart import ACCEPTABLE, BUDGET_MS, HEIGHT, figure
-from pages.components.tradeoff_points import Point, on_chart
+from pages.components.tradeoff_chart import BUDGET_MS, HEIGHT, figure
+from pages.components.tradeoff_points import ACCEPTABLE, Point, on_chart
 
 _HERE = Path(__file__).parent
 _component = st.components.v2.component(

@@ -39,7 +39,9 @@ class Board {
     controls.append(make("span", { className: "hint", textContent: "Drag the lines. Drag a box to zoom, double-click to see everything." }));
     this.stage = make("div", { className: "stage" }, this.plot, this.lines.node);
     this.node = make("div", {}, controls, this.stage, this.said);
-    this.onResize = () => this.plotted && window.Plotly.Plots.resize(this.plot);
+    this.onResize = () => { // also when the page is left: Plotly resizes only what is on the screen
+      if (this.plotted && this.plot.isConnected && this.plot.offsetWidth > 0) window.Plotly.Plots.resize(this.plot);
+    };
   }
 
   attach(root, data) {
