@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from ssn_core.benchmark import Candidate
+from ssn_core import benchmark
+from ssn_core.backbone import load_backbone
+from ssn_core.benchmark import Candidate, Effort
 from ssn_core.benchmark_row import Row
+from ssn_core.calibration import Calibration
+from ssn_core.checkpoint import Model, save_model
 from ssn_core.errors import SettingError, SsnError
-from storage import benchmark_jobs, benchmarks, jobs, lineage, registry
+from ssn_core.footprint import Memory
+from ssn_core.model import CamNet
+from ssn_core.recipes import get_recipe
+from storage import benchmark_jobs, benchmarks, files, images, jobs, lineage, registry
 from storage.benchmarks import Measured
 from storage.db import Database
 from storage.job_context import Cancelled, JobContext
@@ -136,3 +145,46 @@ def test_a_model_that_is_being_measured_cannot_be_deleted(db: Database, project:
     kept = {entry.model.id: entry.kept_by for entry in lineage.entries(db, project_id=project)}
     assert kept[models[0]] == "A job is working with it; wait for it or cancel it"
     assert kept[models[1]] is None
+
+
+def test_a_stored_model_is_loaded_from_its_folder_and_measured_on_the_projects_own_files(
+    db: Database, project: int, add_images: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = get_recipe("cam").with_settings({"image_size": (64, 72)})
+    folder = Path("models") / str(project) / "1"
+    trained = Model(
+        recipe=recipe,
+        net=CamNet(recipe).eval(),
+        backbone_hash=load_backbone("resnet18", weights="random").weights_hash,
+        backbone_weights="random",
+        calibration=Calibration(0.25, -1.0, 2.0, "out_of_fold", n_good=5, n_bad=3),
+        data=[{"sha256": "ab", "label": "bad", "group": "ab", "role": "out_of_fold"}],
+        figures={
+            "held_out": "out_of_fold",
+            "n_good": 5,
+            "n_bad": 3,
+            "n_masks": 0,
+            "i_auroc": 1.0,
+            "ap_det": 0.9,
+            **dict.fromkeys(("p_auroc", "ap_loc", "aupro")),
+        },
+    )
+    save_model(trained, db.data_dir / folder)
+    model = add_model(db, project, folder=folder.as_posix())
+    for index, image in enumerate(images.get_many(db, image_ids=add_images(20))):
+        path = files.image_path(db.data_dir, sha256=image.sha256, extension=".png")
+        if index:  # the first file is gone from the disk
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 30), (index, 0, 0)).save(path)
+    monkeypatch.setattr(benchmark, "peak_memory", lambda *_args, **_kwargs: Memory(2.0, 1.0, None))
+    benchmarks.submit(db, project_id=project, model_ids=[model.id])
+    job = jobs.claim(db, pid=1, process_created=1.0)
+    assert job is not None
+    benchmark_jobs.run(JobContext(db, job), Effort(rounds=3, batches=()))
+    measured = benchmarks.results(db, project_id=project)[model.id]
+    assert measured.job_id == job.id
+    assert (measured.row.title, measured.row.head, measured.row.image_size) == ("First", "trained", "64 x 72")
+    assert measured.row.decoded_files == "7 files of the data"
+    seen = jobs.get(db, job_id=job.id)
+    assert seen.phase == "Model 1 of 1: done"
+    assert (seen.done, seen.total) == (6, 6)

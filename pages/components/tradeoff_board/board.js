@@ -66,9 +66,16 @@ class Board {
     try {
       const Plotly = await plotly(data.script);
       if (this.data !== data && this.stamp !== JSON.stringify(data.figure)) return; // newer data came meanwhile
-      const layout = { ...data.figure.layout, font: { ...data.figure.layout.font, family: getComputedStyle(this.root ?? document.body).fontFamily } };
-      await Plotly.react(this.plot, data.figure.data, layout, { displayModeBar: false, responsive: false });
-      if (!this.plotted) this.plot.on("plotly_afterplot", () => this.fit());
+      const { layout } = data.figure;
+      const family = getComputedStyle(this.root ?? document.body).fontFamily;
+      const hoverlabel = { ...layout.hoverlabel, font: { ...layout.hoverlabel.font, family } };
+      const config = { displayModeBar: false, responsive: false, showTips: false };
+      await Plotly.react(this.plot, data.figure.data, { ...layout, hoverlabel, font: { ...layout.font, family } }, config);
+      if (!this.plotted) {
+        this.plot.on("plotly_afterplot", () => this.fit());
+        for (const [event, over] of [["plotly_hover", true], ["plotly_unhover", false]])
+          this.plot.on(event, () => this.lines.node.classList.toggle("behind", over)); // what is read lies below the lines
+      }
       this.plotted = true;
       this.fit();
     } catch (error) {
@@ -101,7 +108,7 @@ class Board {
       const shown = inside.slice(0, 4).map(named).join(", ");
       const sure = inside.filter(({ low }) => low !== null && low >= least).length;
       text = `Within both lines: ${shown}${inside.length > 4 ? ` and ${inside.length - 4} more` : ""}. ` +
-        (sure ? `${sure === inside.length ? "The whole interval" : `Of ${sure} of them the whole interval`} of the I-AUROC lies above the line.` : "No interval of the I-AUROC lies above the line as a whole: so few images do not prove it.");
+        (sure ? `Of ${sure === inside.length ? "each" : `${sure} of them`} the whole 95 % interval lies above the line.` : "No 95 % interval lies above the line as a whole: so few images do not prove it.");
     } else {
       const quick = this.data.models.filter(({ ms }) => ms <= budget).sort((a, b) => b.auroc - a.auroc)[0];
       const good = this.data.models.filter(({ auroc }) => auroc >= least).sort((a, b) => a.ms - b.ms)[0];

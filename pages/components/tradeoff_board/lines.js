@@ -100,7 +100,7 @@ class Lines {
   grab(event, which) {
     if (event.button !== 0 || !this.axes) return;
     event.preventDefault();
-    this.handles[which].focus({ preventScroll: true });
+    this.handles[which].focus({ preventScroll: true, focusVisible: false });
     this.node.classList.add("dragging");
     const move = (moved) => {
       const { x, y, box } = this.axes;
