@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from ssn_core.model import CamNet, Features
 from ssn_core.noise import gaussian
 from ssn_core.recipe_settings import Recipe
 from ssn_core.sampling import FLIPS, Example, Sampler, planned_epochs
+from ssn_core.settling import has_settled
 from ssn_core.tap_store import TapStore
 
 _STATISTICS_IMAGES = 64  # enough: each brings hundreds of cells
@@ -102,6 +104,8 @@ class Trainer:
         self.sampler = Sampler(examples, balanced=not good_only, flip_good=recipe.flip_good, seed=recipe.seed)
         self.epochs = planned_epochs(recipe, n_good=len(self.sampler.good), n_bad=len(self.sampler.bad))
         self.epoch = 0
+        self.losses: list[float] = []  # of each epoch so far
+        self.settled = False
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": self.net.adaptor.parameters(), "lr": recipe.adaptor_lr},
@@ -112,7 +116,8 @@ class Trainer:
                 },
             ]
         )
-        steps = self.epochs * math.ceil(len(self.sampler) / recipe.batch_size)
+        self.steps_per_epoch = math.ceil(len(self.sampler) / recipe.batch_size)
+        steps = self.epochs * self.steps_per_epoch
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimiser, milestones=[round(share * steps) for share in MILESTONES], gamma=DECAY
         )
@@ -142,13 +147,25 @@ class Trainer:
                 if on_step:
                     on_step(seen, total)
             self.epoch += 1
+            self.losses.append(float(torch.stack(losses).mean()))
+            if not self.settled and has_settled(self.losses, self.recipe.settle_epochs):
+                self._end_early()
             if on_epoch:
-                loss = float(torch.stack(losses).mean())
-                on_epoch(EpochReport(self.epoch, self.epochs, loss, time.monotonic() - began))
+                on_epoch(EpochReport(self.epoch, self.epochs, self.losses[-1], time.monotonic() - began))
         self.net.eval()
         if self.net.local is not None:
             self._train_local(self.net.local)
         return self.net
+
+    def _end_early(self) -> None:
+        """Go over to the low learning rates at once, as if the run had been planned to last no longer than that."""
+        self.settled = True
+        planned = min(self.epochs, math.ceil(self.epoch / MILESTONES[0]))
+        if self.epoch >= MILESTONES[0] * self.epochs or planned <= self.epoch:
+            return  # they have begun already
+        self.epochs, steps = planned, planned * self.steps_per_epoch
+        now = self.epoch * self.steps_per_epoch
+        self.schedule.milestones = Counter(max(now + 1, round(share * steps)) for share in MILESTONES)
 
     @torch.no_grad()
     def _train_local(self, local: LocalHead) -> None:
@@ -305,6 +322,9 @@ class Trainer:
         state: dict[str, Any] = {
             "run": self._identity(),
             "epoch": self.epoch,
+            "epochs": self.epochs,
+            "losses": self.losses,
+            "settled": self.settled,
             "net": self.net.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -327,7 +347,8 @@ class Trainer:
             return False
         if not isinstance(state, dict) or state.get("run") != self._identity():
             return False
-        self.epoch = state["epoch"]
+        self.epoch, self.epochs = state["epoch"], state["epochs"]
+        self.losses, self.settled = state["losses"], state["settled"]
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])

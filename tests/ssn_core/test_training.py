@@ -23,6 +23,7 @@ from ssn_core.inference import score_cached, score_files
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe, get_recipe
 from ssn_core.sampling import Example, Sampler
+from ssn_core.settling import has_settled
 from ssn_core.training import EpochReport, Trainer
 
 CPU = torch.device("cpu")
@@ -276,6 +277,58 @@ def test_synthetic_anomalies_only_ever_turn_labels_bad(
 def test_epochs_are_automatic_when_none_are_asked_for(cache: TapCache, examples: list[Example]) -> None:
     trainer = Trainer(recipe(epochs=0, min_steps=50, batch_size=8), examples, cache, CPU)
     assert trainer.epochs == 6  # 9 bad x 4 orientations x 2 = 72 samples = 9 steps an epoch
+
+
+@pytest.mark.parametrize(
+    ("losses", "window", "settled"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], 2, True),
+        ([1.0, 1.0, 1.0], 2, False),  # too short to tell
+        ([1.0, 1.0, 0.5, 0.5], 2, False),
+        ([1.0, 0.9, 0.91, 0.985], 2, True),  # less than a hundredth better
+        ([0.5, 0.5, 1.0, 1.0], 2, True),
+        ([0.0, 0.0], 1, False),
+        ([1.0, 1.0, 1.0, 1.0], 0, False),
+    ],
+)
+def test_a_training_has_settled_when_a_window_of_epochs_is_hardly_better_than_the_one_before(
+    losses: list[float], window: int, settled: bool
+) -> None:
+    assert has_settled(losses, window) is settled
+
+
+def test_a_settled_training_ends_as_if_it_had_been_planned_that_long(
+    cache: TapCache, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "has_settled", lambda losses, _window: len(losses) >= 8)
+    early, rates = Trainer(recipe(epochs=100, settle_epochs=4), examples, cache, CPU), []
+
+    def look(report: EpochReport) -> None:
+        rates.append(early.optimiser.param_groups[1]["lr"])
+        if report.epoch == 8:
+            early.save(tmp_path / "state.pt")
+
+    early.run(on_epoch=look)
+    assert early.epochs == early.epoch == len(rates) == 10
+    first = early.recipe.head_lr
+    # As they stand at the end of each epoch: the first fall came at the ninth's first step, the second at its last.
+    assert rates[:8] == pytest.approx([first] * 8)
+    assert rates[8:] == pytest.approx([training.DECAY**2 * first] * 2)
+    resumed = Trainer(recipe(epochs=100, settle_epochs=4), examples, cache, CPU)
+    assert resumed.restore(tmp_path / "state.pt")
+    net = resumed.run()
+    assert resumed.epoch == 10
+    for found, wanted in zip(net.state_dict().values(), early.net.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_a_training_that_settles_in_its_last_part_goes_on_to_its_planned_end(
+    cache: TapCache, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "has_settled", lambda losses, _window: len(losses) >= 5)
+    trainer = Trainer(recipe(epochs=6, settle_epochs=1), examples, cache, CPU)
+    trainer.run()
+    assert trainer.epoch == 6
 
 
 def engine_of(cache: TapCache, net: CamNet) -> Engine:
