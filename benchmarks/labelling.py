@@ -129,10 +129,9 @@ def measure(data_dir: Path, *, n: int, seconds: float, rate: float) -> dict[str,
             page.context.add_cookies([{"name": "ssn_inspector", "value": "Ada", "url": server.base_url}])
             opened_ms = open_single_view(page, server)
             page.evaluate(MEASURE)
-            before = memory(process)
-            type_keys(page, min(n, round(rate * seconds)), rate=rate)  # no image is labelled twice
+            # No image is labelled twice: a small project ends before the time does.
+            memory = type_keys(page, min(n, round(rate * seconds)), rate=rate, process=process)
             page.wait_for_function(f"() => {QUEUE}.unsaved === 0", timeout=120_000)
-            after = memory(process)
             times = page.evaluate("() => globalThis.ssnTimes")
             chromium.close()
         routes = time_routes(server, project, n)
@@ -154,7 +153,7 @@ def measure(data_dir: Path, *, n: int, seconds: float, rate: float) -> dict[str,
         "painted": len(times["paint"]),
         "rate_per_second": rate,
         "first_image_ms": opened_ms,
-        "server_rss_mib": [before, after],
+        "server_rss_mib": memory,  # at the start and after each tenth of the keys
         "routes_ms": routes,
         "pages_ms": time_pages(data_dir),
         "cpu": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
@@ -209,11 +208,16 @@ def open_single_view(page: Page, server: AppServer) -> float:
     return round(1000 * seconds)
 
 
-def type_keys(page: Page, n: int, *, rate: float) -> None:
+def type_keys(page: Page, n: int, *, rate: float, process: psutil.Process) -> list[float]:
+    """n verdicts at a steady rate; the server's resident memory in MiB before and after each tenth of them."""
+    memory = [rss(process)]
     start = time.monotonic()
     for number in range(n):
         page.keyboard.press("gbu"[number % 3])
         time.sleep(max(0.0, start + (number + 1) / rate - time.monotonic()))
+        if (number + 1) * 10 // n > number * 10 // n:
+            memory.append(rss(process))
+    return memory
 
 
 def time_routes(server: AppServer, project: int, n: int) -> dict[str, float]:
@@ -277,7 +281,7 @@ def percentile(values: Sequence[float], q: float) -> float | None:
     return round(float(np.percentile(values, q)), 1) if values else None
 
 
-def memory(process: psutil.Process) -> float:
+def rss(process: psutil.Process) -> float:
     return round(process.memory_info().rss / 2**20, 1)
 
 

@@ -98,9 +98,11 @@ def test_a_killed_server_loses_nothing_and_the_page_says_what_is_not_saved(
     open_board(page, app_server)
     type_keys(page, 60, rate=20, halfway=app_server.kill)
     expect(page.locator(".save")).to_contain_text("not saved yet")
+    expect(page.locator(".grid .tile.unsaved").last).to_be_visible()
     app_server.start()
     wait_until_saved(page)
     expect(page.locator(".save")).to_contain_text("All saved")
+    expect(page.locator(".grid .tile.unsaved")).to_have_count(0)
     assert labels(app_server) == ["good", "bad", "unsure"] * 20
     assert stored(app_server) == 60
 

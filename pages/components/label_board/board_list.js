@@ -132,7 +132,7 @@ class BoardList {
   }
 
   takeStacks(stacks) {
-    const listed = new Set(this.all);
+    const listed = stacks.length ? new Set(this.all) : null;
     this.stackOf = new Map();
     this.opened = new Set();
     for (const stack of stacks) {

@@ -43,11 +43,12 @@ class BoardView extends BoardList {
     p.chosen.setAttribute("role", "status");
     p.help = this.keyPanel.node;
     this.buildSingle(press, palette);
+    const tools = this.buildTools(press);
     const views = make("div", { className: "segments" }, p.views.board, p.views.single);
-    const head = make("div", { className: "head" }, this.buildFilters(press, palette), make("div", { className: "spacer" }), views, p.keys, p.save);
-    const tools = make("div", { className: "head tools" }, ...this.buildTools(press), p.people, make("div", { className: "spacer" }), p.sizeLabel, p.lens);
+    const head = make("div", { className: "head" }, this.buildFilters(press, palette), p.people, views, p.keys, p.save);
+    const second = make("div", { className: "head tools" }, ...tools, make("div", { className: "spacer" }), p.sizeLabel, p.lens);
     p.foot = make("div", { className: "foot" }, p.previous, p.where, p.next);
-    this.root.replaceChildren(head, tools, p.progress, p.stage, p.strip, p.foot, p.chosen, p.message, p.help);
+    this.root.replaceChildren(head, p.help, second, p.progress, p.stage, p.strip, p.foot, p.chosen, p.message); // in the order of Tab
     this.pageKey = this.shownPicture = null;
     this.stripTiles = new Map();
   }
@@ -228,6 +229,7 @@ class BoardView extends BoardList {
       return { label: labels[0], sign: labels[0] ? sign : "", word };
     }
     const n = labels.filter(Boolean).length;
+    if (n === labels.length) return { label: null, sign: "mixed", word: "Mixed verdicts" };
     return { label: null, sign: `${n}/${labels.length}`, word: `${n} of ${labels.length} labelled` };
   }
 
@@ -249,6 +251,7 @@ class BoardView extends BoardList {
       node.classList.toggle("stack", Boolean(stack));
       node.classList.toggle("opened", this.stacked && !stack && this.stackOf.has(id));
       node.classList.toggle("held", holder !== undefined);
+      node.classList.toggle("unsaved", queue.failures > 0 && this.members(id).some((member) => queue.pending().has(member)));
       const said = `${label}/${sign}/${name}/${holder}/${chosen}`;
       if (node.said === said) return;
       node.said = said;

@@ -40,6 +40,7 @@ class Selection {
 
   /** Drop what is no longer in the list. */
   keepOnly(list) {
+    if (!this.size && this.anchor === null) return;
     const there = new Set(list);
     this.ids = new Set([...this.ids].filter((id) => there.has(id)));
     if (!there.has(this.anchor)) this.anchor = null;
