@@ -48,7 +48,7 @@ def judge(judged: tuple[Round, str], inspector: str) -> None:
     desk = Desk(
         kind=f"opinion-{stage}",
         address="/ssn/opinions",
-        closed="This round was closed",
+        what="round",
         done=("Nothing more to judge", "Thank you. There is no image left here for you."),
         more={"stage": stage},
     )

@@ -32,7 +32,7 @@ class Desk:
 
     kind: str  # names the outbox in the browser
     address: str  # of the route
-    closed: str  # said when no verdict is taken any more
+    what: str  # "study" or "round", for people
     done: tuple[str, str]  # title and text after the last image
     more: dict[str, str] = field(default_factory=dict)  # goes along in every request
 
@@ -40,7 +40,7 @@ class Desk:
 STUDY = Desk(
     kind="study",
     address="/ssn/study",
-    closed="This study was closed",
+    what="study",
     done=("All your trials are done", "Thank you. Nothing more to judge in this study."),
 )
 

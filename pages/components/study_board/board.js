@@ -240,7 +240,7 @@ class StudyBoard {
     p.message.textContent = this.message;
     this.root.dataset.ready = String(this.ready);
     if (!this.ready) this.say("waiting", this.waitingWords());
-    else if (this.closed) this.say("closed", [this.data.desk.closed, "No verdict is taken any more."], p.next("Go on", () => this.leave()));
+    else if (this.closed) this.say("closed", [`This ${this.data.desk.what} was closed`, "No verdict is taken any more."], p.next("Go on", () => this.leave()));
     else if (!turn) this.say("done", this.data.desk.done, p.next("Go on", () => this.leave()));
     else if (!started) this.between(turn);
     else this.judge(turn);
@@ -248,7 +248,7 @@ class StudyBoard {
   }
 
   waitingWords() {
-    if (!this.outbox.open) return ["One moment …", "If this stays: it is open in another tab of this browser. Go on there, or close that tab."];
+    if (!this.outbox.open) return ["One moment …", `If this stays: the ${this.data.desk.what} is open in another tab of this browser. Go on there, or close that tab.`];
     if (this.outbox.failures) return ["The server does not answer", this.outbox.problem || "Trying again …"];
     return ["One moment …", ""];
   }
