@@ -39,6 +39,7 @@ _SETTINGS = {
     "seed": "Seed of every random choice",
     "epochs": "Passes over the training images (0: as many as the steps below need)",
     "min_steps": "Optimiser steps at least",
+    "settle_epochs": "Passes over which a loss that hardly falls ends the training early (0: never)",
     "batch_size": "Images in one step",
     "pooling_fraction": "Share of the map's cells, most suspicious first, whose mean is the score",
     "learns_from": "Learns from (labels of whole images; good images alone; masks; mixed: labels and masks)",
