@@ -211,7 +211,7 @@ def image_list(request: Request, project_id: int) -> Response:
         labels=None if wanted == "all" else (wanted,),
         seed=seed[0],
     )
-    return _json(asdict(found))
+    return _json({"ids": found.ids, "stacks": found.stacks, "reason": found.reason})  # asdict would copy each number
 
 
 @answer_get
