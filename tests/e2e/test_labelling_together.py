@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 from test_labelling import QUEUE, labels, open_board, sign_in, stale_labels, stored, type_keys, wait_until_saved
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_an_answer_that_is_lost_on_the_way_stores_nothing_twice(
     open_board(page, app_server)
     lost = 0
 
-    def lose_every_other(route) -> None:  # type: ignore[no-untyped-def]
+    def lose_every_other(route: Route) -> None:
         nonlocal lost
         if lost % 2 == 0:
             route.fetch()  # the server has stored it, and the browser never hears of it
