@@ -44,9 +44,10 @@ from ssn_core.timing import WARM_UP, Timing, take_turns
 
 ROUNDS = 20
 BATCHES = {"cpu": (2, 4, 8), "cuda": (8, 32, 64, 128)}  # besides 1
-_SECONDS = 20.0  # for one set of turns, at most
+_SECONDS = 40.0  # for one set of turns, at most
 _OURS, _REFERENCE, _PLAIN = "ours", "reference", "plain"
-STEPS = 6  # of one measurement, as `tell` counts them
+_DECODED = "{}, decoded"  # the same from a file on
+STEPS = 5  # of one measurement, as `tell` counts them
 
 
 @dataclass(frozen=True)
@@ -129,16 +130,14 @@ def measure(
         probe = probe_pixels(size)
         tell("one image at a time", 1)
         error = max(float((found[_OURS](x).score - found[_PLAIN](x).score).abs().max().cpu()) for x in probe[:, None])
-        at_one = _timed(found, probe[:1], effort, tell=lambda: tell("one image at a time", 1))
-        tell("with decoding", 2)
+        at_one, files = _one_at_a_time(found, probe, pictures, effort, tell=lambda: tell("one image at a time", 1))
+        tell("many images at once", 2)
         both = {name: found[name] for name in (_OURS, _REFERENCE)}
-        decoded, files = _timed_with_decoding(both, pictures, size, effort, tell=lambda: tell("with decoding", 2))
-        tell("many images at once", 3)
-        best = _best_batches(both, at_one, probe, effort, device, tell=lambda: tell("many images at once", 3))
-    tell("memory", 4)
-    memory = peak_memory(_load_ours, candidate, engine.plan, device, tell=lambda: tell("memory", 4))
-    tell("memory of the reference", 5)
-    theirs = peak_memory(_load_reference, candidate, device, tell=lambda: tell("memory of the reference", 5))
+        best = _best_batches(both, at_one, probe, effort, device, tell=lambda: tell("many images at once", 2))
+    tell("memory", 3)
+    memory = peak_memory(_load_ours, candidate, engine.plan, device, tell=lambda: tell("memory", 3))
+    tell("memory of the reference", 4)
+    theirs = peak_memory(_load_reference, candidate, device, tell=lambda: tell("memory of the reference", 4))
     tell("done", STEPS)
     return Row(
         title=candidate.title,
@@ -148,7 +147,7 @@ def measure(
         head="random" if candidate.folder is None else "trained",
         image_size=" x ".join(map(str, size)),
         computation=engine.plan.title,
-        **_compared(at_one, decoded),
+        **_compared(at_one),
         decoded_files=files,
         **_throughput(best),
         **_memory(memory, theirs),
@@ -188,26 +187,31 @@ def _timed(
     return take_turns(calls, rounds=effort.rounds, seconds=_SECONDS, tell=tell)
 
 
-def _timed_with_decoding(
+def _one_at_a_time(
     found: dict[str, Callable[[Tensor], Output]],
+    probe: Tensor,
     pictures: Sequence[Path],
-    size: tuple[int, int],
     effort: Effort,
     *,
     tell: Callable[[], None],
 ) -> tuple[dict[str, Timing], str]:
-    """From a file to a score; the files take turns too. Also says which files."""
+    """From pixels and, in the same turns, from a file to a score; the files take turns too. Also says which files."""
+    height, width = probe.shape[2:]
 
     def call(forward: Callable[[Tensor], Output], files: cycle[Path]) -> None:
-        pixels = torch.from_numpy(load_rgb(next(files), image_size=size))
+        pixels = torch.from_numpy(load_rgb(next(files), image_size=(height, width)))
         _scored(forward, pixels.permute(2, 0, 1)[None])
 
     with tempfile.TemporaryDirectory(prefix="ssn-benchmark-") as folder:
-        chosen = list(pictures) or _written(probe_pixels(size), Path(folder))
-        calls = {name: partial(call, forward, cycle(chosen)) for name, forward in found.items()}
+        chosen = list(pictures) or _written(probe, Path(folder))
+        calls: dict[str, Callable[[], object]] = {}
+        for name, forward in found.items():
+            calls[name] = partial(_scored, forward, probe[:1])
+            if name != _PLAIN:
+                calls[_DECODED.format(name)] = partial(call, forward, cycle(chosen))
         timed = take_turns(calls, rounds=effort.rounds, seconds=_SECONDS, tell=tell)
     n = f"{len(chosen)} file{'' if len(chosen) == 1 else 's'}"
-    return timed, f"{n} of the data" if pictures else f"{n}, PNG, generated, {size[0]} x {size[1]}"
+    return timed, f"{n} of the data" if pictures else f"{n}, PNG, generated, {height} x {width}"
 
 
 def _written(pixels: Tensor, folder: Path) -> list[Path]:
@@ -252,8 +256,9 @@ def _blank(size: tuple[int, int]) -> Tensor:
     return torch.full((1, 3, *size), 128, dtype=torch.uint8)
 
 
-def _compared(at_one: dict[str, Timing], decoded: dict[str, Timing]) -> dict[str, Any]:
+def _compared(at_one: dict[str, Timing]) -> dict[str, Any]:
     ours, reference, plain = (at_one[name] for name in (_OURS, _REFERENCE, _PLAIN))
+    decoded, reference_decoded = (at_one[_DECODED.format(name)] for name in (_OURS, _REFERENCE))
     return {
         "p50_ms": ours.p50_ms,
         "p95_ms": ours.p95_ms,
@@ -262,11 +267,11 @@ def _compared(at_one: dict[str, Timing], decoded: dict[str, Timing]) -> dict[str
         "ratio": reference.p50_ms / ours.p50_ms,
         "plain_p50_ms": plain.p50_ms,
         "ratio_to_plain": plain.p50_ms / ours.p50_ms,
-        "decoded_p50_ms": decoded[_OURS].p50_ms,
-        "decoded_p95_ms": decoded[_OURS].p95_ms,
-        "reference_decoded_p50_ms": decoded[_REFERENCE].p50_ms,
-        "reference_decoded_p95_ms": decoded[_REFERENCE].p95_ms,
-        "decoded_ratio": decoded[_REFERENCE].p50_ms / decoded[_OURS].p50_ms,
+        "decoded_p50_ms": decoded.p50_ms,
+        "decoded_p95_ms": decoded.p95_ms,
+        "reference_decoded_p50_ms": reference_decoded.p50_ms,
+        "reference_decoded_p95_ms": reference_decoded.p95_ms,
+        "decoded_ratio": reference_decoded.p50_ms / decoded.p50_ms,
     }
 
 
