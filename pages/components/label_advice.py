@@ -36,8 +36,8 @@ def _draw(project: projects.Project, was_active: bool, with_link: bool) -> None:
     db = resources.database()
     if was_active:
         look_after_jobs()
-        if not jobs.active(db, project_id=project.id, kinds=_KINDS):
-            st.rerun()  # the timer is the page's to stop
+    if was_active != bool(jobs.active(db, project_id=project.id, kinds=_KINDS)):
+        st.rerun()  # something has begun or ended: the timer is the page's to start or to stop
     with st.container(border=True):
         st.markdown("**What to label next**")
         model = None if project.active_model_id is None else registry.get(db, model_id=project.active_model_id)
@@ -71,16 +71,16 @@ def _draw_gain(model: registry.Model) -> None:
     last, chance = found.forecasts[-1], found.chance or 0.0
     now = found.measured[-1]
     words = "likely to help" if found.likely else "unlikely to help much"
-    sizes = "; ".join(
-        f"{forecast.n - now.n:,} more: by {figure(forecast.gain)} "
-        f"({figure(forecast.gain_low)} to {figure(forecast.gain_high)})"
-        for forecast in found.forecasts
+    interval = f"{LEVEL:.0%} interval".replace("%", " %")
+    rows = "\n".join(
+        f"| {said.n - now.n:,} | {figure(said.gain)} | {figure(said.gain_low)} to {figure(said.gain_high)} |"
+        for said in found.forecasts
     )
     st.markdown(
-        f"**More labels are {words}.** AP-det (how well bad parts are ranked above good ones) was "
-        f"{figure(now.figure)} with {now.n:,} labels. It is likely to rise with {sizes}. In brackets: "
-        f"{LEVEL:.0%} intervals.".replace("%", " %")
+        f"**More labels are {words}.** With {now.n:,} labels bad parts are ranked above good ones with an AP-det of "
+        f"{figure(now.figure)}, which is likely to rise:"
     )
+    st.markdown(f"| Labels more | AP-det higher by | {interval} |\n|--:|--:|--:|\n{rows}")
     with st.expander("How this is known"):
         st.plotly_chart(_curve(found), key=f"advice-curve-{model.id}", config={"displayModeBar": False})
         st.caption(

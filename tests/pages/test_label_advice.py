@@ -67,8 +67,8 @@ def test_what_more_labels_bring_is_told_with_its_interval(db: Database, project:
         said = texts(app)
         assert "likely to help" in said
         assert "0.840" in said
-        assert "100 more: by 0.0" in said
-        assert "80 % intervals" in said
+        assert "| 100 | 0.0" in said
+        assert "80 % interval" in said
 
 
 def test_a_curve_that_is_flat_says_that_more_labels_hardly_help(db: Database, project: projects.Project) -> None:

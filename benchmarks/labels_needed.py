@@ -1,0 +1,269 @@
+"""Labels needed to reach an AP-det out-of-fold: the queue of the most informative images against a random order.
+
+    SSN_WEIGHTS_DIR=weights OMP_WAIT_POLICY=passive python -m benchmarks.labels_needed kolektorsdd \
+        --image-size 352 128 --seeds 0 1 2 3 4 --out benchmarks/results/labels-needed.jsonl
+
+For each fold of a CSV with a `fold` column, the images of the other folds are a pool without labels. Both orders begin
+with the same images, drawn by the seed until there are enough good and bad ones to train on. Then, round by round, a
+network learns from what is labelled, all images of the fold are scored (AP-det is counted over the folds together), and
+the next images are labelled: drawn at random, or taken from the queue as the product makes it (ssn_core.selection,
+with this network's scores of the pool, and a threshold half-way between the labelled good and bad images). Nothing is
+chosen on the images that are reported on. The number of labels needed is where AP-det first reaches the target, between
+two rounds by linear interpolation, and the order ends there; one that never does counts with all labels of the pool,
+and says so. Epochs are the recipe's own (a fixed number would give orders that find more bad images more steps).
+
+Appends one JSON line for each seed and order; what the file holds already, from the same data and settings, is kept.
+`--table` prints the table from the file and computes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.learning_curve import read
+from ssn_core import metrics, selection
+from ssn_core.backbone import load_backbone
+from ssn_core.cli_options import recipe_from
+from ssn_core.crossval import assign_folds
+from ssn_core.dataset import LabelledImage, from_sources
+from ssn_core.descriptors import describe, describing_backbone, rendition_size
+from ssn_core.features import TapCache
+from ssn_core.inference import best_device, device_title, score_cached
+from ssn_core.model import CamNet
+from ssn_core.pipeline import fill_taps, fit
+from ssn_core.recipes import MIN_BAD, MIN_GOOD, Recipe
+from ssn_core.reporting import Silent
+from ssn_core.sources import scan
+
+ORDERS = ("random", "queue")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--recipe", default="cam")
+    parser.add_argument("--backbone")
+    parser.add_argument("--weights", default="auto")
+    parser.add_argument("--image-size", type=int, nargs=2)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--rounds", nargs="+", type=int, default=[24, 36, 48, 64, 80, 100, 125, 160, 200, 256])
+    parser.add_argument("--target", type=float, default=0.95)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--table", action="store_true", help="print the table of --out and compute nothing")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    if not options.table:
+        images = from_sources(
+            scan(options.data, fold_column="fold").items,
+            on_reject=lambda name, reason: print(f"{name}: {reason}", file=sys.stderr),
+            progress=lambda *_: None,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            run(options, [i for i in images if i.bad is not None], options.cache or Path(folder))
+    print(table(read(options.out), options.target))
+
+
+def run(options: argparse.Namespace, images: Sequence[LabelledImage], cache: Path) -> None:
+    """Append the lines that the file does not have yet."""
+    device, known = best_device(), {line["made_of"] for line in read(options.out)}
+    folds = assign_folds(images, from_data=True)
+    points = described(images, recipe_of(options, 0).image_size, device)
+    for seed in options.seeds:
+        recipe = recipe_of(options, seed)
+        backbone = load_backbone(
+            recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
+        )
+        taps = TapCache(cache, backbone, recipe.image_size)
+        fill_taps(taps, images, device=device, reporter=Silent())
+        for order in ORDERS:
+            made_of = _made_of(recipe, images, folds, options, order, backbone.weights_hash)
+            if made_of in known:
+                continue
+            began = time.monotonic()
+            curve = measure(recipe, images, folds, points, taps, order, options, device=device)
+            line = {
+                "order": order,
+                "seed": seed,
+                "curve": curve,
+                "pool": min(sum(folds[i.key] != fold for i in images) for fold in set(folds.values())),
+                "seconds": round(time.monotonic() - began, 1),
+                "weights": backbone.weights,
+                "settings": recipe.settings(),
+                "device": device_title(device),
+                "torch": torch.__version__,
+                "date": datetime.now(UTC).date().isoformat(),
+                "command": " ".join(["python", *sys.argv]),
+                "made_of": made_of,
+            }
+            with options.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            needed = labels_needed(curve, options.target)
+            print(f"seed {seed}, {order}: {needed} labels to {options.target}, {line['seconds']} s", flush=True)
+
+
+def recipe_of(options: argparse.Namespace, seed: int) -> Recipe:
+    return recipe_from(argparse.Namespace(**{**vars(options), "seed": seed}))
+
+
+def described(
+    images: Sequence[LabelledImage], image_size: tuple[int, int], device: torch.device
+) -> dict[str, NDArray[np.float32]]:
+    """Descriptors along their main axes, by key."""
+    found = dict(
+        describe(
+            describing_backbone(None),
+            [(image.key, image.path) for image in images],
+            image_size=rendition_size(image_size),
+            device=device,
+            on_error=lambda key, error: print(f"{key}: {error}", file=sys.stderr),
+        )
+    )
+    reduced = selection.reduced(np.stack(list(found.values())))
+    return dict(zip(found, reduced, strict=True))
+
+
+@dataclass
+class Fold:
+    """One fold's images, and what is labelled of its pool so far."""
+
+    pool: list[LabelledImage]  # of the other folds
+    held_out: list[LabelledImage]
+    random_order: list[int]  # places in the pool
+    known: list[int]  # places that are labelled
+    net: CamNet | None = None  # that learned from them in the last round
+
+
+def measure(
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    folds: Mapping[str, str],
+    points: Mapping[str, NDArray[np.float32]],
+    taps: TapCache,
+    order: str,
+    options: argparse.Namespace,
+    *,
+    device: torch.device,
+) -> list[tuple[int, float]]:
+    """(labels in each fold's pool, AP-det over all folds), a pair for each round; ends once the target is reached."""
+    parts = []
+    for fold in sorted(set(folds.values())):
+        pool = sorted((image for image in images if folds[image.key] != fold), key=lambda image: image.key)
+        random_order = selection.shuffled(np.arange(len(pool)), seed=recipe.seed).tolist()
+        held_out = [image for image in images if folds[image.key] == fold]
+        parts.append(Fold(pool, held_out, random_order, first_ones(pool, random_order, options.rounds[0])))
+    curve: list[tuple[int, float]] = []
+    for n in options.rounds:
+        if n > min(len(part.pool) for part in parts):
+            break
+        labels: list[bool] = []
+        scores: list[float] = []
+        for part in parts:
+            if part.net is not None and len(part.known) < n:
+                part.known += following(part, part.net, order, points, taps, device)[: n - len(part.known)]
+            chosen = [part.pool[place] for place in part.known]
+            part.net = fit(recipe, chosen, taps, device=device, reporter=Silent(), name=f"{n} labels")
+            scores += scores_of(part.net, taps, part.held_out, device)
+            labels += [bool(image.bad) for image in part.held_out]
+        curve.append((n, float(metrics.ap(labels, scores) or 0.0)))
+        print(f"  {order}, {n} labels: AP-det {curve[-1][1]:.4f}", file=sys.stderr, flush=True)
+        if curve[-1][1] >= options.target:
+            break
+    return curve
+
+
+def first_ones(pool: Sequence[LabelledImage], order: Sequence[int], n: int) -> list[int]:
+    """The first of an order, and as many more as it takes to have enough good and bad ones to train on."""
+    for end in range(n, len(order) + 1):
+        bad = [bool(pool[place].bad) for place in order[:end]]
+        if sum(bad) >= MIN_BAD and len(bad) - sum(bad) >= MIN_GOOD:
+            return list(order[:end])
+    raise SystemExit("The pool holds too few bad images to train on")
+
+
+def following(
+    part: Fold,
+    net: CamNet,
+    order: str,
+    points: Mapping[str, NDArray[np.float32]],
+    taps: TapCache,
+    device: torch.device,
+) -> list[int]:
+    """All images of the pool that have no label yet, in the order in which they would be labelled."""
+    taken = set(part.known)
+    rest = [place for place in part.random_order if place not in taken]
+    if order == "random":
+        return rest
+    scores = np.array(scores_of(net, taps, [part.pool[place] for place in rest], device))
+    bad = np.array([bool(part.pool[place].bad) for place in part.known])
+    learned = np.array(scores_of(net, taps, [part.pool[place] for place in part.known], device))
+    threshold = float((learned[bad].min() + learned[~bad].max()) / 2)
+    unsure = selection.uncertainty(scores, threshold=threshold)
+    stacked = np.stack([points[image.key] for image in part.pool])
+    chosen = selection.informative(stacked, np.array(part.known), np.array(rest), unsure, n=len(rest))
+    return [int(place) for place in chosen]
+
+
+def scores_of(net: CamNet, taps: TapCache, images: Sequence[LabelledImage], device: torch.device) -> list[float]:
+    return [found.score for found in score_cached(net, taps, [image.key for image in images], device=device)]
+
+
+def labels_needed(curve: Sequence[Sequence[float]], target: float) -> float | None:
+    """Labels at which the curve first reaches the target, between rounds by a straight line; None: it never does."""
+    before: Sequence[float] | None = None
+    for n, figure in curve:
+        if figure >= target:
+            if before is None:
+                return float(n)
+            return round(before[0] + (n - before[0]) * (target - before[1]) / (figure - before[1]), 1)
+        before = (n, figure)
+    return None
+
+
+def table(lines: Sequence[Mapping[str, Any]], target: float) -> str:
+    """Labels needed by both orders for each seed, and the median ratio, as Markdown."""
+    rows = [["Seed", *(f"{order}: labels to AP-det {target:g}" for order in ORDERS), "Ratio"], ["---"] * 4]
+    ratios = []
+    for seed in sorted({line["seed"] for line in lines}):
+        mine = {line["order"]: line for line in lines if line["seed"] == seed}
+        if set(mine) != set(ORDERS):
+            continue
+        needed = {order: labels_needed(mine[order]["curve"], target) for order in ORDERS}
+        counted = {order: needed[order] or mine[order]["pool"] for order in ORDERS}
+        ratios.append(counted["queue"] / counted["random"])
+        words = [f"{n:g}" if (n := needed[order]) is not None else f"not with {counted[order]}" for order in ORDERS]
+        rows.append([str(seed), *words, f"{ratios[-1]:.2f}"])
+    rows.append(["median", "", "", f"{np.median(ratios):.2f}" if ratios else "not measured"])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _made_of(
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    folds: Mapping[str, str],
+    options: argparse.Namespace,
+    order: str,
+    weights_hash: str,
+) -> str:
+    data = sorted((image.key, bool(image.bad), folds[image.key]) for image in images)
+    made = json.dumps([data, recipe.settings(), options.rounds, options.target, order, weights_hash])
+    return hashlib.sha256(made.encode()).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    main()
