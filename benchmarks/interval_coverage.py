@@ -5,7 +5,8 @@
 Takes about ten minutes on one thread; `--parts` and `--replications` make it shorter. Prints Markdown tables and writes
 every cell, with the misses on either side, to benchmarks/results/interval-coverage.json. AUROC and AP are those of
 endlessly many images of the same mix (see benchmarks.score_shapes). Cohen's kappa of two raters and two categories
-is not simulated: all tables are gone through, each with its probability.
+is not simulated: all tables are gone through, each with its probability. `--uncorrected` measures AUROC, AP and their
+differences without the correction for few images, to see what it is good for.
 """
 
 from __future__ import annotations
@@ -68,8 +69,11 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=list(_PARTS), default=list(_PARTS))
     parser.add_argument("--replications", type=int, default=2000, help="half as many for differences and studies")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--uncorrected", action="store_true", help="without the correction for few images")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/interval-coverage.json"))
     options = parser.parse_args()
+    for name in _CORRECTION if options.uncorrected else ():
+        setattr(intervals, name, 0.0)
     began = time.monotonic()
     cells = []
     for part in options.parts:
@@ -217,6 +221,7 @@ def _table(cells: list[Cell]) -> str:
     return "\n".join(lines)
 
 
+_CORRECTION = ("HALF_SEEN", "TOLD_BY_ONE", "HIDDEN_BAD", "GOOD_ABOVE", "HIDDEN_FROM_ONE", "ABOVE_IN_ONE")
 _PARTS = {"singles": singles, "differences": differences, "tables": tables_of_two, "studies": studies}
 
 

@@ -24,7 +24,7 @@ Where more than 96.5 % are held all the same, no correction holds less there wit
 - AP hangs on the few good images above the first bad ones. Scores with normal and with heavy tails look alike until
   such an image is drawn, so what keeps 94 % under heavy tails holds 96 to 98 % under normal ones.
 - The difference of two models that both make few mistakes lies in images that nobody saw: up to 100 %. Without the
-  correction, a third of the cells of the difference of AUROC holds too little while another third still holds more.
+  correction, a quarter of these cells holds too little, down to 65 %, while another quarter still holds too much.
 """
 
 from __future__ import annotations
