@@ -153,7 +153,7 @@ def _make(context: JobContext, image: images.Image) -> bool | None:
     return bool(missing)
 
 
-@lru_cache(maxsize=100_000)  # content never changes, and a PNG's EXIF may only be found behind its pixels
+@lru_cache(maxsize=2_000)  # content never changes, and a PNG's EXIF may only be found behind its pixels
 def _is_plain(path: Path) -> bool:
     if not path.is_file():
         return False
