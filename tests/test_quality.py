@@ -39,6 +39,7 @@ TORCH_FREE = (
     *(f"ssn_core.{name}" for name in ("agreement", "evidence", "probability", "operating_point", "report.document")),
     *(f"storage.{name}" for name in ("jobs", "imports", "registry", "predictions", "labels", "runner", "worker")),
     *(f"storage.{name}" for name in ("reports", "lineage", "comparison", "studies", "thresholds", "map_verdicts")),
+    *(f"storage.{name}" for name in ("label_queues", "label_advice")),
 )
 
 
