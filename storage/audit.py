@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy.orm import Session
 
 from storage import second_opinions
 from storage.db import Database
@@ -186,28 +186,30 @@ def about_image(db: Database, *, image_id: int, asking: str) -> list[Moment]:
 
 def mind_changes(db: Database, *, project_id: int, inspector: str | None = None) -> MindChanges:
     """How often people changed their mind after they had seen the model's map; of one inspector, or of all."""
-    own = [LabelEventRow.project_id == project_id, LabelEventRow.verdict != "cleared", LabelEventRow.is_undo.is_(False)]
+    # One pass in order: comparing each event with all others of its case would take minutes with 100,000 labels.
+    of_case, order = (LabelEventRow.image_id, LabelEventRow.inspector), LabelEventRow.id
+    with_map = func.sum(case((LabelEventRow.map_seen.is_(True), 1), else_=0))
+    looked_at = select(LabelEventRow.image_id).where(
+        LabelEventRow.project_id == project_id, LabelEventRow.map_seen.is_(True)
+    )
+    judged = select(
+        LabelEventRow.verdict.label("now"),
+        LabelEventRow.map_seen.label("map_seen"),
+        func.lag(LabelEventRow.verdict).over(partition_by=of_case, order_by=order).label("then"),
+        with_map.over(partition_by=of_case, order_by=order, rows=(None, 0)).label("seen"),
+    ).where(
+        LabelEventRow.project_id == project_id,
+        LabelEventRow.verdict != "cleared",
+        LabelEventRow.is_undo.is_(False),
+        LabelEventRow.map_seen.is_not(None),
+        LabelEventRow.image_id.in_(looked_at),
+    )
     if inspector is not None:
-        own.append(LabelEventRow.inspector == inspector)
-    case = (LabelEventRow.image_id, LabelEventRow.inspector)
-    after = select(*case, func.min(LabelEventRow.id).label("id")).where(*own, LabelEventRow.map_seen.is_(True))
-    first_after = after.group_by(*case).subquery()
-    same = and_(LabelEventRow.image_id == first_after.c.image_id, LabelEventRow.inspector == first_after.c.inspector)
-    before = (
-        select(first_after.c.id.label("after_id"), func.max(LabelEventRow.id).label("id"))
-        .join(first_after, same)
-        .where(*own, LabelEventRow.map_seen.is_(False), LabelEventRow.id < first_after.c.id)
-        .group_by(first_after.c.id)
-        .subquery()
-    )
-    now, then = aliased(LabelEventRow), aliased(LabelEventRow)
-    statement = (
-        select(then.verdict, now.verdict, func.count())
-        .select_from(before)
-        .join(now, now.id == before.c.after_id)
-        .join(then, then.id == before.c.id)
-        .group_by(then.verdict, now.verdict)
-    )
+        judged = judged.where(LabelEventRow.inspector == inspector)
+    one = judged.subquery()
+    # The first verdict after the map: whatever came before it was given before the map.
+    first = (one.c.map_seen.is_(True), one.c.seen == 1, one.c.then.is_not(None))
+    statement = select(one.c.then, one.c.now, func.count()).where(*first).group_by(one.c.then, one.c.now)
     with db.read() as session:
         counts = {(first, second): n for first, second, n in session.execute(statement)}
     changed = {pair: n for pair, n in counts.items() if pair[0] != pair[1]}
@@ -242,12 +244,12 @@ def _events(project_id: int, wanted: Filter) -> Select[LabelEventRow, str, int |
 def _opinions(session: Session, image_id: int, asking: str) -> Iterator[Moment]:
     drawn = select(OpinionImageRow.round_id).where(OpinionImageRow.image_id == image_id)
     for row in session.scalars(select(OpinionRoundRow).where(OpinionRoundRow.id.in_(drawn))).all():
-        [case] = [one for one in second_opinions.cases_of(session, row) if one.image_id == image_id]
-        still = any(case.is_for(asking, stage) for stage in (second_opinions.SECOND, second_opinions.THIRD))
-        if row.closed_at is None and (still or not case.complete):
+        [found] = [one for one in second_opinions.cases_of(session, row) if one.image_id == image_id]
+        still = any(found.is_for(asking, stage) for stage in (second_opinions.SECOND, second_opinions.THIRD))
+        if row.closed_at is None and (still or not found.complete):
             continue
-        for one in case.opinions:
+        for one in found.opinions:
             yield Moment(one.created_at, "second opinion", one.verdict, one.inspector, row.name)
-        if case.settled is not None:
-            settled = case.settled
+        if found.settled is not None:
+            settled = found.settled
             yield Moment(settled.created_at, "third verdict", settled.verdict, settled.inspector, row.name)

@@ -16,12 +16,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Row, func, select, tuple_, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from ssn_core.errors import LayoutError, SsnError
 from storage import label_formats, label_reading, projects
-from storage.db import Database, chunks, insert_for
+from storage.db import Database, chunks
 from storage.delivery import wrong_inspector
 from storage.label_formats import FileEvent
 from storage.label_reading import Parsed
@@ -286,26 +286,29 @@ def _new(session: Session, project_id: int, rows: Sequence[dict[str, Any]], name
 
 def _beside_stored(
     session: Session, rows: Sequence[dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], Row[Any, Any, Any, Any, Any, Any] | None]]:
-    columns = (LabelEventRow.client, LabelEventRow.seq, LabelEventRow.project_id, LabelEventRow.image_id)
-    for chunk in chunks(rows):
-        statement = select(*columns, LabelEventRow.verdict, LabelEventRow.inspector).where(
-            tuple_(LabelEventRow.client, LabelEventRow.seq).in_([(row["client"], row["seq"]) for row in chunk])
-        )
-        stored = {(one.client, one.seq): one for one in session.execute(statement)}
-        for row in chunk:
-            yield row, stored.get((row["client"], row["seq"]))
+) -> Iterator[tuple[dict[str, Any], Row[str, int, int, int, str, str] | None]]:
+    # All that the file's clients have said: much faster than asking for each number.
+    stored: dict[tuple[str, int], Row[str, int, int, int, str, str]] = {}
+    for chunk in chunks(sorted({row["client"] for row in rows})):
+        statement = select(
+            LabelEventRow.client,
+            LabelEventRow.seq,
+            LabelEventRow.project_id,
+            LabelEventRow.image_id,
+            LabelEventRow.verdict,
+            LabelEventRow.inspector,
+        ).where(LabelEventRow.client.in_(chunk))
+        stored.update(((one.client, one.seq), one) for one in session.execute(statement))
+    for row in rows:
+        yield row, stored.get((row["client"], row["seq"]))
 
 
 def _store(session: Session, file_id: int, found: _Resolved) -> None:
-    ids: dict[tuple[str, int], int] = {}
-    for chunk in chunks(found.new):
-        statement = (
-            insert_for(session, LabelEventRow)
-            .values([{**row, "file_id": file_id} for row in chunk])
-            .returning(LabelEventRow.client, LabelEventRow.seq, LabelEventRow.id)
-        )
-        ids.update(((client, seq), event_id) for client, seq, event_id in session.execute(statement))
+    rows = [{**row, "file_id": file_id} for row in found.new]
+    statement = insert(LabelEventRow).returning(
+        LabelEventRow.client, LabelEventRow.seq, LabelEventRow.id, sort_by_parameter_order=True
+    )
+    ids = {(client, seq): event_id for client, seq, event_id in session.execute(statement, rows)}
     changes = [
         {"id": image_id, "label": _label(row["verdict"]), "label_event_id": ids[row["client"], row["seq"]]}
         for image_id, row in found.newest.items()

@@ -94,15 +94,14 @@ def _mind(found: audit.MindChanges) -> str:
         return "n/a: nobody has given a verdict both before and after seeing a map"
     rate = f"{found.changed:,} of {found.looked:,}, {percent(found.changed / found.looked, 0)}"
     spread = f"95 %: {100 * interval.low:.0f} to {100 * interval.high:.0f} %"
-    return (
-        f"{rate} ({spread}): {found.good_to_bad:,} good → bad, {found.bad_to_good:,} bad → good, {found.other:,} unsure"
-    )
+    other = f", {found.other:,} unsure" if found.other else ""
+    return f"{rate} ({spread}): {found.good_to_bad:,} good → bad, {found.bad_to_good:,} bad → good{other}"
 
 
 def _filter(project: projects.Project) -> Filter:
     known = audit.inspectors(resources.database(), project_id=project.id)
     key = f"{state.Key.AUDIT_FILTER}-{project.id}"
-    who, what, where, seen, name, since, until = st.columns([3, 2, 2, 2, 3, 2, 2], gap="small")
+    who, what, where, seen, name, since, until = st.columns([3, 2, 2, 2, 3, 3, 3], gap="xsmall")
 
     def choose(place: st.delta_generator.DeltaGenerator, label: str, options: dict[object, str]) -> object:
         return place.selectbox(
@@ -114,8 +113,8 @@ def _filter(project: projects.Project) -> Filter:
     origin = choose(where, "Where", dict(ORIGINS))
     map_seen = choose(seen, "Map", dict(MAPS))
     part = name.text_input("Image", placeholder="part of its name", key=f"{key}-name")
-    first = since.date_input("From", value=None, key=f"{key}-since")
-    last = until.date_input("To", value=None, key=f"{key}-until")
+    first = since.date_input("From", value=None, format="YYYY-MM-DD", key=f"{key}-since")
+    last = until.date_input("To", value=None, format="YYYY-MM-DD", key=f"{key}-until")
     return Filter(
         inspector=inspector,  # type: ignore[arg-type]  # as the options are
         verdict=verdict,  # type: ignore[arg-type]
