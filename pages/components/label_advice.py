@@ -78,7 +78,7 @@ def _draw_gain(model: registry.Model) -> None:
     )
     st.markdown(
         f"**More labels are {words}.** With {now.n:,} labels bad parts are ranked above good ones with an AP-det of "
-        f"{figure(now.figure)}, which is likely to rise:"
+        f"{figure(now.figure)}. {'It is likely to rise' if found.likely else 'What more of them would add'}:"
     )
     st.markdown(f"| Labels more | AP-det higher by | {interval} |\n|--:|--:|--:|\n{rows}")
     with st.expander("How this is known"):
@@ -131,8 +131,8 @@ def _curve(found: label_advice.Gain) -> go.Figure:
     ahead = [now.n, *(forecast.n for forecast in forecasts)]
     ends = [[now.figure, *values] for values in ([f.low for f in forecasts], [f.high for f in forecasts])]
     drawn.add_scatter(
-        x=[*ahead, *reversed(ahead)], y=[*ends[1], *reversed(ends[0])], fill="toself", hoverinfo="skip",
-        line={"width": 0}, fillcolor="rgba(31, 95, 139, 0.18)", name=f"{LEVEL:.0%} interval".replace("%", " %"),
+        x=[*ahead, *reversed(ahead)], y=[*ends[1], *reversed(ends[0])], fill="toself", mode="lines",
+        hoverinfo="skip", line={"width": 0}, fillcolor="rgba(31, 95, 139, 0.18)", name=f"{LEVEL:.0%} interval".replace("%", " %"),
     )  # fmt: skip
     drawn.add_scatter(
         x=ahead, y=[now.figure, *(forecast.figure for forecast in forecasts)], mode="lines", name="likely",
