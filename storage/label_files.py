@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,7 +51,6 @@ class Plan:
 class LabelFile:
     """A file that was read in."""
 
-    id: int
     name: str
     format: str
     sha256: str
@@ -123,7 +123,7 @@ def list_files(db: Database, *, project_id: int) -> list[LabelFile]:
     statement = select(LabelFileRow).where(LabelFileRow.project_id == project_id).order_by(LabelFileRow.id.desc())
     with db.read() as session:
         return [
-            LabelFile(row.id, row.name, row.format, row.sha256, row.n_events, row.inspector, row.created_at)
+            LabelFile(row.name, row.format, row.sha256, row.n_events, row.inspector, row.created_at)
             for row in session.scalars(statement)
         ]
 
@@ -361,9 +361,7 @@ def _labels_by_stem(db: Database, project_id: int) -> dict[str, str | None]:
     with db.read() as session:
         rows = session.execute(statement.order_by(ImageRow.id)).all()
     stems = [label_formats.stem(name) for name, _, _ in rows]
-    seen: dict[str, int] = {}
-    for one in stems:
-        seen[one] = seen.get(one, 0) + 1
+    seen = Counter(stems)
     return {one if seen[one] == 1 else sha256: label for one, (_, sha256, label) in zip(stems, rows, strict=True)}
 
 

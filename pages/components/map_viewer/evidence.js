@@ -202,7 +202,7 @@ class EvidenceLayer {
 
   paint() {
     const { evidence, viewer } = this;
-    this.line.hidden = !viewer.data.picture.cells;
+    this.line.hidden = !viewer.data.picture.cells && !viewer.data.picture.note;
     this.toggle.hidden = !this.someCount();
     this.outlineText.textContent = this.someCount() ? `Outline the ${evidence.k}` : "";
     this.check.checked = viewer.set.cells;

@@ -224,7 +224,9 @@ class Viewer {
     const scroller = this.root.getRootNode().host?.closest("[data-testid=stMain]");
     const top = this.root.getBoundingClientRect().top + (scroller?.scrollTop ?? 0);
     const width = Math.floor(this.root.getBoundingClientRect().width);
-    this.layer.line.hidden = !this.data.picture.cells;
+    // Where the map is only withheld, the line keeps its place: the photo must not jump when the map appears.
+    this.layer.line.hidden = !this.data.picture.cells && !this.data.picture.note;
+    this.layer.line.style.visibility = this.data.picture.cells ? "" : "hidden";
     const below = p.controls.offsetHeight + this.layer.line.offsetHeight + (this.layer.line.hidden ? 10 : 20);
     const height = Math.max(300, Math.floor(innerHeight - top - below - this.data.room - 24));
     p.frame.style.height = `${height}px`;
