@@ -4,7 +4,8 @@
         --image-size 352 128 --seeds 0 1 2 3 4 --out benchmarks/results/labels-needed.jsonl
 
 For each fold of a CSV with a `fold` column, the images of the other folds are a pool without labels. Both orders begin
-with the same images, drawn by the seed until there are enough good and bad ones to train on. Then, round by round, a
+without any label: the random one as the seed draws, the queue with images unlike each other, as in the product before
+there is a model. Once enough good and bad ones are labelled to train on in every fold, then, round by round, a
 network learns from what is labelled, all images of the fold are scored (AP-det is counted over the folds together), and
 the next images are labelled: drawn at random, or taken from the queue as the product makes it (ssn_core.selection,
 with this network's scores of the pool, and a threshold half-way between the labelled good and bad images). Nothing is
@@ -50,6 +51,7 @@ from ssn_core.reporting import Silent
 from ssn_core.sources import scan
 
 ORDERS = ("random", "queue")
+ROUNDS = (8, 12, 16, 20, 24, 30, 36, 48, 64, 80, 100, 125, 160, 200)  # labels in each fold's pool
 
 
 def main() -> None:
@@ -62,7 +64,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--rounds", nargs="+", type=int, default=[24, 36, 48, 64, 80, 100, 125, 160, 200, 256])
+    parser.add_argument("--rounds", nargs="+", type=int, default=list(ROUNDS))
     parser.add_argument("--target", type=float, default=0.95)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--table", action="store_true", help="print the table of --out and compute nothing")
@@ -144,7 +146,7 @@ class Fold:
 
     pool: list[LabelledImage]  # of the other folds
     held_out: list[LabelledImage]
-    random_order: list[int]  # places in the pool
+    first_order: list[int]  # places in the pool, as they are labelled before there is a network
     known: list[int]  # places that are labelled
     net: CamNet | None = None  # that learned from them in the last round
 
@@ -164,18 +166,26 @@ def measure(
     parts = []
     for fold in sorted(set(folds.values())):
         pool = sorted((image for image in images if folds[image.key] != fold), key=lambda image: image.key)
-        random_order = selection.shuffled(np.arange(len(pool)), seed=recipe.seed).tolist()
         held_out = [image for image in images if folds[image.key] == fold]
-        parts.append(Fold(pool, held_out, random_order, first_ones(pool, random_order, options.rounds[0])))
+        begin = selection.shuffled(np.arange(len(pool)), seed=recipe.seed)
+        if order == "queue":
+            stacked = np.stack([points[image.key] for image in pool])
+            begin = selection.informative(stacked, np.arange(0), begin, None, n=len(pool))
+        first_order = [int(place) for place in begin]
+        parts.append(Fold(pool, held_out, first_order, first_ones(pool, first_order, options.rounds[0])))
     curve: list[tuple[int, float]] = []
     for n in options.rounds:
         if n > min(len(part.pool) for part in parts):
             break
+        if n < max(len(part.known) for part in parts):  # a fold needed more, to have enough of both labels
+            continue
         labels: list[bool] = []
         scores: list[float] = []
         for part in parts:
-            if part.net is not None and len(part.known) < n:
-                part.known += following(part, part.net, order, points, taps, device)[: n - len(part.known)]
+            if part.net is None or order == "random":
+                part.known = part.first_order[:n]
+            else:
+                part.known += following(part, part.net, points, taps, device)[: n - len(part.known)]
             chosen = [part.pool[place] for place in part.known]
             part.net = fit(recipe, chosen, taps, device=device, reporter=Silent(), name=f"{n} labels")
             scores += scores_of(part.net, taps, part.held_out, device)
@@ -199,16 +209,13 @@ def first_ones(pool: Sequence[LabelledImage], order: Sequence[int], n: int) -> l
 def following(
     part: Fold,
     net: CamNet,
-    order: str,
     points: Mapping[str, NDArray[np.float32]],
     taps: TapCache,
     device: torch.device,
 ) -> list[int]:
-    """All images of the pool that have no label yet, in the order in which they would be labelled."""
+    """All images of the pool that have no label yet, as the queue orders them with a network's scores."""
     taken = set(part.known)
-    rest = [place for place in part.random_order if place not in taken]
-    if order == "random":
-        return rest
+    rest = [place for place in part.first_order if place not in taken]
     scores = np.array(scores_of(net, taps, [part.pool[place] for place in rest], device))
     bad = np.array([bool(part.pool[place].bad) for place in part.known])
     learned = np.array(scores_of(net, taps, [part.pool[place] for place in part.known], device))

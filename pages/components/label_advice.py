@@ -132,7 +132,8 @@ def _curve(found: label_advice.Gain) -> go.Figure:
     ends = [[now.figure, *values] for values in ([f.low for f in forecasts], [f.high for f in forecasts])]
     drawn.add_scatter(
         x=[*ahead, *reversed(ahead)], y=[*ends[1], *reversed(ends[0])], fill="toself", mode="lines",
-        hoverinfo="skip", line={"width": 0}, fillcolor="rgba(31, 95, 139, 0.18)", name=f"{LEVEL:.0%} interval".replace("%", " %"),
+        hoverinfo="skip", line={"width": 0}, fillcolor="rgba(31, 95, 139, 0.18)",
+        name=f"{LEVEL:.0%} interval".replace("%", " %"),
     )  # fmt: skip
     drawn.add_scatter(
         x=ahead, y=[now.figure, *(forecast.figure for forecast in forecasts)], mode="lines", name="likely",
