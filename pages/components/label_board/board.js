@@ -10,6 +10,17 @@ const HAS_OWN_KEYS = "button, a, input, summary, [role=slider], [role=radio], [r
   "[role=option], [role=listbox], [role=menu], [role=combobox], [role=switch]";
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
+/**
+ * Whether a dialog lies over the board and keys are not meant for it. One that only says that the server does not answer
+ * is closed: verdicts are kept in the browser meanwhile, and the board says so itself.
+ */
+function behindDialog() {
+  const dialogs = [...document.querySelectorAll("[role=dialog]")];
+  for (const lost of dialogs.filter((dialog) => /Connection error/.test(dialog.textContent)))
+    lost.querySelector("[aria-label=Close], button")?.click();
+  return dialogs.some((dialog) => !/Connection error/.test(dialog.textContent));
+}
+
 class Board extends SingleView {
   constructor(data) {
     super(data);
@@ -204,7 +215,7 @@ class Board extends SingleView {
     const target = event.composedPath?.()[0];
     const all = (event.ctrlKey || event.metaKey) && letterOf(event) === "a" && this.view === "board";
     if (((event.ctrlKey || event.metaKey) && !all) || event.altKey || event.repeat || event.isComposing) return;
-    if (target?.closest?.(TEXT_LIKE) || document.querySelector("[role=dialog]")) return;
+    if (target?.closest?.(TEXT_LIKE) || behindDialog()) return;
     if (!this.root.isConnected) {
       this.held.push({ key: event.key, code: event.code, shiftKey: event.shiftKey, at: performance.now(), preventDefault() {}, stopPropagation() {} });
       return;
