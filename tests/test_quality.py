@@ -55,3 +55,9 @@ def test_opening_the_web_page_never_waits_for_torch(module: str) -> None:
         code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_files_of_tests_have_names_of_their_own() -> None:
+    """pytest imports them by name alone, and a second one of a name ends the whole run."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
