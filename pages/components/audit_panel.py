@@ -9,12 +9,12 @@ from datetime import date, datetime, time, timedelta
 import pandas as pd
 import streamlit as st
 
-from pages.components import palette, resources, state
+from pages.components import label_totals, palette, resources, state
 from pages.components.errors import show_errors
 from pages.components.study_results import CSS, picture_cell, table
 from pages.components.text import count, csv_bytes, literal, moment, percent, plain, prose
 from ssn_core.rates import rate_interval
-from storage import audit, images, labels, projects
+from storage import audit, images, projects
 from storage.audit import Entry, Filter, Moment
 
 ROWS = 100  # events on one page of the log
@@ -60,16 +60,15 @@ def draw(project: projects.Project) -> None:
 
 
 def _summary(project: projects.Project) -> None:
-    db = resources.database()
     people, mind, setting = st.columns([3, 6, 3], gap="medium", vertical_alignment="top")
-    by_inspector = labels.count_by_inspector(db, project_id=project.id)
+    by_inspector = label_totals.labels_by_inspector.of(project.id)
     names = " · ".join(f"{prose(who)} {n:,}" for who, n in list(by_inspector.items())[:8])
     more = f" · and {len(by_inspector) - 8} more" if len(by_inspector) > 8 else ""
     people.markdown(
         f"**Labels by inspector**  \n{names or 'none yet'}{more}", help="Images that bear this inspector's label now."
     )
     mind.markdown(
-        f"**Changed their mind after seeing the map**  \n{_mind(audit.mind_changes(db, project_id=project.id))}",
+        f"**Changed their mind after seeing the map**  \n{_mind(label_totals.mind_changes.of(project.id))}",
         help=MIND,
     )
     setting.toggle(

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from pages.components import resources
+from pages.components import label_totals, resources
 from pages.components.routes import RefusedError, answer_post, list_in
 from pages.components.study_routes import store_blind
-from storage import labels, leases, opinion_verdicts, second_opinions
+from storage import leases, opinion_verdicts, second_opinions
 from storage.delivery import wrong_inspector
 from storage.study_verdicts import Message, Recorded
-
-COUNTS_SECONDS = 2.0  # how old the counts by inspector may be: they take some 100 ms with 100,000 labels
-_lock = threading.Lock()
-_counts: dict[int, tuple[float, dict[str, int]]] = {}  # project -> (when, inspector -> labels)
 
 
 async def post_leases(request: Request) -> Response:
@@ -48,7 +42,7 @@ def _lease(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
         "granted": taken.granted,
         "held": taken.held,
         "seconds": leases.SECONDS,
-        "inspectors": _labels_by_inspector(project_id),
+        "inspectors": label_totals.labels_by_inspector.of(project_id),
         "at_work": leases.at_work(db, project_id=project_id),
     }
 
@@ -57,16 +51,6 @@ def _numbers(values: list[Any]) -> list[int]:
     if any(not isinstance(value, int) or isinstance(value, bool) for value in values):
         raise RefusedError(400, "Expected the numbers of images")
     return values
-
-
-def _labels_by_inspector(project_id: int) -> dict[str, int]:
-    """labels.count_by_inspector, asked of the database by one request every COUNTS_SECONDS."""
-    with _lock:
-        when, found = _counts.get(project_id, (-COUNTS_SECONDS, {}))
-        if time.monotonic() - when >= COUNTS_SECONDS:
-            found = labels.count_by_inspector(resources.database(), project_id=project_id)
-            _counts[project_id] = (time.monotonic(), found)
-    return found
 
 
 async def post_opinions(request: Request) -> Response:

@@ -11,7 +11,7 @@ from page_seed import project_with_images
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from pages.components import people_routes, resources, study_routes
+from pages.components import label_totals, resources, study_routes
 from pages.components.people_routes import PEOPLE_ROUTES
 from storage import images, labels, leases, projects, second_opinions
 from storage.db import Database
@@ -35,8 +35,7 @@ class Site:
 
 
 @pytest.fixture
-def site(db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(people_routes, "_counts", {})
+def site(db: Database) -> Iterator[Site]:
     project = project_with_images(db, ["good", "bad", None])
     ids = images.ids(db, project_id=project.id)
     with TestClient(Starlette(routes=PEOPLE_ROUTES), base_url=ORIGIN, headers={"Origin": ORIGIN}) as client:
@@ -63,12 +62,25 @@ def test_news_alone_need_neither_a_name_nor_the_write_lock(site: Site) -> None:
     assert (answer.status_code, answer.json()["inspectors"]) == (200, {"Ada": 2})
 
 
-def test_the_counts_by_inspector_follow_new_labels(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_counts_by_inspector_follow_new_labels_and_are_counted_for_nothing_else(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    count = labels.count_by_inspector
+
+    def watched(db: Database, *, project_id: int) -> dict[str, int]:
+        counted.append(project_id)
+        return count(db, project_id=project_id)
+
+    monkeypatch.setattr(labels, "count_by_inspector", watched)
     assert site.lease().json()["inspectors"] == {"Ada": 2}
     said = [labels.LabelEvent("other tab", 1, site.images[2], "bad", "Bo", "board")]
     labels.record(site.db, project_id=site.project, events=said)
-    monkeypatch.setattr(people_routes, "COUNTS_SECONDS", 0.0)
+    assert site.lease().json()["inspectors"] == {"Ada": 2}  # a moment old
+    monkeypatch.setattr(label_totals, "SECONDS", 0.0)
     assert site.lease().json()["inspectors"] == {"Ada": 2, "Bo": 1}
+    assert site.lease().json()["inspectors"] == {"Ada": 2, "Bo": 1}
+    assert counted == [site.project, site.project]
 
 
 @pytest.mark.parametrize(
