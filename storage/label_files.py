@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy.orm import Session
 
 from ssn_core.errors import LayoutError, SsnError
-from storage import label_formats, label_reading, projects
+from storage import label_formats, label_reading, label_rows, projects
 from storage.db import Database, chunks
 from storage.delivery import wrong_inspector
 from storage.label_formats import FileEvent
@@ -29,7 +28,6 @@ from storage.label_reading import Parsed
 from storage.tables import ImageRow, LabelEventRow, LabelFileRow, utc_now
 
 FORMATS = ("csv", "json", "label_studio", "fiftyone")
-PAGE = 5000  # events read at once
 SAMPLES = 5  # of names that are told
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
 
@@ -68,13 +66,13 @@ def export(db: Database, *, project_id: int, format: str) -> Iterator[str]:  # t
     """
     project = projects.get(db, project_id=project_id)
     if format == "csv":
-        return label_formats.write_csv(_events(db, project_id))
+        return label_formats.write_csv(label_rows.events(db, project_id=project_id))
     if format == "json":
-        return label_formats.write_json(_events(db, project_id), project=project.name)
+        return label_formats.write_json(label_rows.events(db, project_id=project_id), project=project.name)
     if format == "label_studio":
-        return label_formats.write_label_studio(_standing(db, project_id))
+        return label_formats.write_label_studio(label_rows.standing(db, project_id=project_id))
     if format == "fiftyone":
-        return iter([label_formats.write_fiftyone(_labels_by_stem(db, project_id))])
+        return iter([label_formats.write_fiftyone(label_rows.labels_by_stem(db, project_id=project_id))])
     raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
 
 
@@ -142,6 +140,14 @@ class _Source:
         printable = "".join(sign if sign.isprintable() else "\ufffd" for sign in name)
         return cls(printable[-255:], hashlib.sha256(data).hexdigest(), inspector.strip(), utc_now())
 
+    @property
+    def client(self) -> str:
+        """Numbers the events that the file itself does not number."""
+        return f"file:{self.sha256[:40]}"
+
+
+_Stored: TypeAlias = "Row[str, int, int, int, str, str]"  # client, seq, project, image, verdict, inspector
+
 
 class _Image(NamedTuple):
     id: int
@@ -160,25 +166,36 @@ class _Resolved:
 
 def _resolve(session: Session, project_id: int, parsed: Parsed, source: _Source, *, lock: bool = False) -> _Resolved:
     images = _Images(session, project_id, lock=lock)
+    found = [images.find(event) for event in parsed.events]
+    bare: dict[int, set[str]] = {}  # image -> what the file says of it without number and time
+    for event, image in zip(parsed.events, found, strict=True):
+        if image is not None and event.client is None and event.time is None:
+            bare.setdefault(image.id, set()).add(event.verdict)
+    timed = any(event.client is None and event.time is not None for event in parsed.events)
+    told = _told(session, project_id) if timed else set()
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     missing: list[str] = []
     known = 0
-    for place, event in enumerate(parsed.events, start=1):
-        image = images.find(event)
+    for place, (event, image) in enumerate(zip(parsed.events, found, strict=True), start=1):
         if image is None:
             missing.append(event.image or str(event.sha256))
-        elif event.client is None and event.time is None and event.verdict == (image.label or "cleared"):
-            known += 1
+            continue
+        row = _row(project_id, image.id, event, source, place)
+        what = (image.id, row["inspector"], event.verdict, row["created_at"])
+        if event.client is None and event.time is None:
+            is_known = bare[image.id] == {image.label or "cleared"}
+        elif event.client is None:
+            is_known = what in told
+            told.add(what)
         else:
-            row = _row(project_id, image.id, event, source, place)
-            if rows.setdefault((row["client"], row["seq"]), row) is not row:
-                if rows[row["client"], row["seq"]] != {
-                    **row,
-                    "created_at": rows[row["client"], row["seq"]]["created_at"],
-                }:
-                    raise _contradiction(source.name, row)
-                known += 1
-    new = _new(session, project_id, list(rows.values()), source.name)
+            is_known = False
+        if is_known:
+            known += 1
+        elif (first := rows.setdefault((row["client"], row["seq"]), row)) is not row:
+            if first != {**row, "created_at": first["created_at"]}:
+                raise _contradiction(source.name, row)
+            known += 1
+    new = _new(session, project_id, list(rows.values()), source)
     newest: dict[int, dict[str, Any]] = {}
     for row in new:
         before = newest.get(row["image_id"])
@@ -252,7 +269,7 @@ def _row(project_id: int, image_id: int, event: FileEvent, source: _Source, plac
         "inspector": event.inspector.strip() if event.inspector else source.inspector,
         "origin": event.origin or "import",
         "is_undo": event.is_undo,
-        "client": event.client or f"file:{source.sha256[:40]}",
+        "client": event.client or source.client,
         "seq": event.seq or place,
         "seconds": event.seconds,
         "map_seen": event.map_seen,
@@ -260,35 +277,53 @@ def _row(project_id: int, image_id: int, event: FileEvent, source: _Source, plac
     }
 
 
-def _new(session: Session, project_id: int, rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+def _told(session: Session, project_id: int) -> set[tuple[int, str, str, datetime]]:
+    """Who has said what about which image and when: events without a number are known by that."""
+    statement = select(
+        LabelEventRow.image_id, LabelEventRow.inspector, LabelEventRow.verdict, LabelEventRow.created_at
+    ).where(LabelEventRow.project_id == project_id)
+    return {(image_id, who, verdict, when) for image_id, who, verdict, when in session.execute(statement)}
+
+
+def _new(session: Session, project_id: int, rows: Sequence[dict[str, Any]], source: _Source) -> list[dict[str, Any]]:
     """Those that are not stored yet.
 
     A client and number that another project of this installation has already (the file came from there) is counted
     under a client of this project's own, the same each time.
     """
+
+    def own(client: str) -> str:
+        name = f"{project_id}\n{client}"
+        return f"file:{hashlib.sha256(name.encode()).hexdigest()[:40]}"
+
+    # Who says what a file gives no name for is whoever read it in first.
+    unnamed = (source.client, own(source.client))
+
+    def check(row: dict[str, Any], stored: _Stored) -> None:
+        same = (stored.image_id, stored.verdict) == (row["image_id"], row["verdict"])
+        if not same or (stored.inspector != row["inspector"] and row["client"] not in unnamed):
+            raise _contradiction(source.name, row)
+
     moved: list[dict[str, Any]] = []
     new: list[dict[str, Any]] = []
     for row, stored in _beside_stored(session, rows):
         if stored is None:
             new.append(row)
         elif stored.project_id != project_id:
-            own = hashlib.sha256(f"{project_id}\n{row['client']}".encode()).hexdigest()[:40]
-            moved.append({**row, "client": f"file:{own}"})
-        elif (stored.image_id, stored.verdict, stored.inspector) != (row["image_id"], row["verdict"], row["inspector"]):
-            raise _contradiction(name, row)
+            moved.append({**row, "client": own(row["client"])})
+        else:
+            check(row, stored)
     for row, stored in _beside_stored(session, moved):
         if stored is None:
             new.append(row)
-        elif (stored.image_id, stored.verdict, stored.inspector) != (row["image_id"], row["verdict"], row["inspector"]):
-            raise _contradiction(name, row)
+        else:
+            check(row, stored)
     return new
 
 
-def _beside_stored(
-    session: Session, rows: Sequence[dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], Row[str, int, int, int, str, str] | None]]:
+def _beside_stored(session: Session, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], _Stored | None]]:
     # All that the file's clients have said: much faster than asking for each number.
-    stored: dict[tuple[str, int], Row[str, int, int, int, str, str]] = {}
+    stored: dict[tuple[str, int], _Stored] = {}
     for chunk in chunks(sorted({row["client"] for row in rows})):
         statement = select(
             LabelEventRow.client,
@@ -315,70 +350,6 @@ def _store(session: Session, file_id: int, found: _Resolved) -> None:
     ]
     if changes:
         session.execute(update(ImageRow), changes)
-
-
-def _events(db: Database, project_id: int) -> Iterator[FileEvent]:
-    """Every event of a project, in the order in which they were stored."""
-    last = 0
-    while True:
-        statement = (
-            select(LabelEventRow, ImageRow.name, ImageRow.sha256)
-            .join(ImageRow, ImageRow.id == LabelEventRow.image_id)
-            .where(LabelEventRow.project_id == project_id, LabelEventRow.id > last)
-            .order_by(LabelEventRow.id)
-            .limit(PAGE)
-        )
-        with db.read() as session:
-            page = [(row.id, _file_event(row, name, sha256)) for row, name, sha256 in session.execute(statement)]
-        if not page:
-            return
-        yield from (event for _, event in page)
-        last = page[-1][0]
-
-
-def _standing(db: Database, project_id: int) -> Iterator[FileEvent]:
-    """The newest verdict of each inspector on each image, where it was not taken back; image by image."""
-    place = func.row_number().over(
-        partition_by=(LabelEventRow.image_id, LabelEventRow.inspector),
-        order_by=(LabelEventRow.created_at.desc(), LabelEventRow.id.desc()),
-    )
-    newest = select(LabelEventRow.id, place.label("place")).where(LabelEventRow.project_id == project_id).subquery()
-    statement = (
-        select(LabelEventRow, ImageRow.name, ImageRow.sha256)
-        .join(newest, newest.c.id == LabelEventRow.id)
-        .join(ImageRow, ImageRow.id == LabelEventRow.image_id)
-        .where(newest.c.place == 1, LabelEventRow.verdict != "cleared", LabelEventRow.is_undo.is_(False))
-        .order_by(LabelEventRow.image_id, LabelEventRow.created_at, LabelEventRow.id)
-    )
-    with db.read() as session:
-        for row, name, sha256 in session.execute(statement.execution_options(yield_per=PAGE)):
-            yield _file_event(row, name, sha256)
-
-
-def _labels_by_stem(db: Database, project_id: int) -> dict[str, str | None]:
-    """Image name without extension -> label; images that share one go by their SHA-256."""
-    statement = select(ImageRow.name, ImageRow.sha256, ImageRow.label).where(ImageRow.project_id == project_id)
-    with db.read() as session:
-        rows = session.execute(statement.order_by(ImageRow.id)).all()
-    stems = [label_formats.stem(name) for name, _, _ in rows]
-    seen = Counter(stems)
-    return {one if seen[one] == 1 else sha256: label for one, (_, sha256, label) in zip(stems, rows, strict=True)}
-
-
-def _file_event(row: LabelEventRow, name: str, sha256: str) -> FileEvent:
-    return FileEvent(
-        image=name,
-        sha256=sha256,
-        verdict=row.verdict,
-        inspector=row.inspector,
-        origin=row.origin,
-        is_undo=row.is_undo,
-        seconds=row.seconds,
-        map_seen=row.map_seen,
-        client=row.client,
-        seq=row.seq,
-        time=row.created_at,
-    )
 
 
 def _label(verdict: str) -> str | None:

@@ -152,6 +152,58 @@ def test_label_studio_gets_a_verdict_of_each_inspector_and_gives_it_back(
     assert labelled == {**mine, cleared: "good"}  # the format knows no clearing
 
 
+def test_label_studio_gets_what_stands_again_after_an_undo(db: Database, project: int, add_images: AddImages) -> None:
+    first, second = add_images(2)
+    event = labels.LabelEvent
+    said = [
+        event("tab", 1, first, "good", "Ada", "board"),
+        event("tab", 2, first, "bad", "Ada", "board"),  # a slip
+        event("tab", 3, first, "good", "Ada", "board", is_undo=True),
+        event("tab", 4, second, "bad", "Ada", "board"),
+        event("bo", 5, second, "good", "Bo", "board"),
+        event("bo", 6, second, "bad", "Bo", "board", is_undo=True),  # Ada's word, not Bo's
+    ]
+    labels.record(db, project_id=project, events=said)
+    tasks = json.loads(export(db, project, "label_studio"))
+    given = [
+        [(one["result"][0]["meta"]["inspector"], one["result"][0]["value"]["choices"]) for one in task["annotations"]]
+        for task in tasks
+    ]
+    assert given == [[("Ada", ["good"])], [("Ada", ["bad"])]]
+
+
+def test_verdicts_without_numbers_are_known_by_who_said_what_and_when(
+    db: Database, project: int, said: list[int]
+) -> None:
+    before = history(db, project)
+    tasks = export(db, project, "label_studio")
+    plan = read_in(db, project, tasks)
+    assert (plan.new, plan.known) == (0, len([one for task in json.loads(tasks) for one in task["annotations"]]))
+    assert history(db, project) == before
+
+
+def test_a_file_that_names_an_image_twice_ends_with_its_last_word(
+    db: Database, project: int, add_images: AddImages
+) -> None:
+    [image] = add_images(1, name="a.png")
+    labels.record(db, project_id=project, events=[labels.LabelEvent("tab", 1, image, "bad", "Ada", "board")])
+    twice = "image,label,inspector\na.png,good,Bo\na.png,bad,Cem\n"
+    plan = read_in(db, project, twice)
+    assert (plan.new, plan.changed, images.get(db, image_id=image).label) == (2, 0, "bad")
+    assert (read_in(db, project, twice).new, read_in(db, project, twice).known) == (0, 2)
+
+
+def test_a_file_without_names_may_be_read_by_another_person_again(
+    db: Database, project: int, add_images: AddImages
+) -> None:
+    [image] = add_images(1, name="a.png")
+    line = "image,label,time\na.png,good,2024-01-01T00:00:00\n"
+    assert read_in(db, project, line).new == 1
+    again = label_files.read_in(db, project_id=project, name="l.csv", data=line.encode(), inspector="Somebody else")
+    assert (again.new, again.known) == (0, 1)
+    assert [event.inspector for event in labels.history(db, image_id=image)] == ["Reader"]
+
+
 def test_label_studios_own_export_is_understood(db: Database, project: int, add_images: AddImages) -> None:
     ids = [add_images(1, name=name)[0] for name in ("a.png", "b 1.png", "c.png")]
 
