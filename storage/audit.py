@@ -251,7 +251,7 @@ def _events(project_id: int, wanted: Filter) -> Select[LabelEventRow, str, int |
 def _opinions(session: Session, image_id: int, asking: str) -> Iterator[Moment]:
     drawn = select(OpinionImageRow.round_id).where(OpinionImageRow.image_id == image_id)
     for row in session.scalars(select(OpinionRoundRow).where(OpinionRoundRow.id.in_(drawn))).all():
-        [found] = [one for one in second_opinions.cases_of(session, row) if one.image_id == image_id]
+        [found] = second_opinions.cases_of(session, row, image_id=image_id)
         still = any(found.is_for(asking, stage) for stage in (second_opinions.SECOND, second_opinions.THIRD))
         if row.closed_at is None and (still or not found.complete):
             continue

@@ -45,20 +45,19 @@ def record(
     refused: list[tuple[int, str]] = []
     with db.write() as session:
         row = second_opinions.row_of(session, round_id, project_id=project_id, lock=True)
-        found = {case.image_id: case for case in second_opinions.cases_of(session, row)} if messages else {}
         for place, message in enumerate(messages):
-            if not is_count(message.image_id) or message.image_id not in found:
+            image_id = message.image_id
+            found = second_opinions.cases_of(session, row, image_id=image_id) if is_count(image_id) else []
+            if not found:
                 refused.append((place, "This image is not part of the round"))
                 continue
             if message.verdict not in (*VERDICTS, UNDO):
                 refused.append((place, "This is not a verdict of a second opinion"))
                 continue
-            reason = _take(session, row, found[message.image_id], inspector, stage, message)
+            reason = _take(session, row, found[0], inspector, stage, message)
             if reason is not None:
                 refused.append((place, reason))
-            else:
-                session.flush()
-                found = {case.image_id: case for case in second_opinions.cases_of(session, row)}
+            session.flush()  # the next message may be about the same image
         given = len(session.scalars(second_opinions.given_by(round_id, inspector, stage)).all())
         return Recorded(given=(given,), refused=tuple(refused), closed=row.closed_at is not None)
 

@@ -205,18 +205,21 @@ def row_of(session: Session, round_id: int, *, project_id: int | None = None, lo
     return row
 
 
-def cases_of(session: Session, row: OpinionRoundRow) -> list[Case]:
-    """`cases` inside a session."""
+def cases_of(session: Session, row: OpinionRoundRow, *, image_id: int | None = None) -> list[Case]:
+    """`cases` inside a session; of one image only, where it is named."""
     opinions: dict[int, list[Said]] = {}
     settled: dict[int, Said] = {}
     verdicts = select(OpinionVerdictRow).where(OpinionVerdictRow.round_id == row.id).order_by(OpinionVerdictRow.id)
+    drawn = select(OpinionImageRow).where(OpinionImageRow.round_id == row.id).order_by(OpinionImageRow.image_id)
+    if image_id is not None:
+        verdicts = verdicts.where(OpinionVerdictRow.image_id == image_id)
+        drawn = drawn.where(OpinionImageRow.image_id == image_id)
     for one in session.scalars(verdicts):
         said = Said(one.inspector, one.verdict, one.created_at)
         if one.settles:
             settled[one.image_id] = said
         else:
             opinions.setdefault(one.image_id, []).append(said)
-    drawn = select(OpinionImageRow).where(OpinionImageRow.round_id == row.id).order_by(OpinionImageRow.image_id)
     return [
         Case(
             image_id=one.image_id,
