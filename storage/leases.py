@@ -60,7 +60,8 @@ def take(
     with db.write() as session:
         session.execute(delete(LeaseRow).where(LeaseRow.expires_at <= now))
         for chunk in chunks(back):
-            session.execute(delete(LeaseRow).where(LeaseRow.image_id.in_(chunk), LeaseRow.client == client))
+            own = (LeaseRow.project_id == project_id, LeaseRow.client == client)
+            session.execute(delete(LeaseRow).where(LeaseRow.image_id.in_(chunk), *own))
         for chunk in chunks(wanted):
             mine = select(ImageRow.id).where(ImageRow.project_id == project_id, ImageRow.id.in_(chunk))
             values = [

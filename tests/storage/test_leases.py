@@ -85,6 +85,8 @@ def test_images_of_another_project_and_unusable_numbers_are_neither_granted_nor_
     wanted = [image, foreign, 10**12, -1, 0]
     assert take(db, project, "Ada", wanted) == Leases([image], {})
     assert take(db, other, "Bo", [image]) == Leases([], {})
+    take(db, other, "Ada", [], release=(image,))  # nor given back
+    assert take(db, project, "Bo", [image]).held == {image: "Ada"}
 
 
 def test_a_verdict_on_an_image_that_is_leased_to_somebody_else_is_stored(
