@@ -153,6 +153,11 @@ def _by_doubt(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
         ) from error
     ordered: Numbers = numbers[found.order].astype(np.int64)
     wanted: Numbers = ordered[np.isin(ordered, ids)]
+    if len(wanted) == 0:
+        raise _NotYet(
+            "Only images labelled good or bad, with a score of a network that was not trained on them, can be compared "
+            "with the model: there are none among the images that are listed. Show all images, or take another order."
+        )
     return wanted
 
 

@@ -209,6 +209,7 @@ class BoardView extends BoardList {
       row.append(button("‹ Last image", () => this.move(this.ids.length - 1)), button("Board", () => this.show("board")), button("Refresh list", () => this.load(this.filter)));
     } else if (this.ids && this.reason) {
       [title, text] = [`“${ORDERS[this.order]}” cannot be had yet`, this.reason];
+      if (this.filter !== "all") row.append(button("Show all images", () => this.load("all")));
       row.append(button("Oldest first", () => this.load(this.filter, "oldest")));
     } else if (this.ids) {
       const none = this.filter === "none";
