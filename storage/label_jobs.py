@@ -21,7 +21,7 @@ from ssn_core.inference import best_device, device_title
 from ssn_core.label_curve import Pass, measure, passes, sides
 from ssn_core.pipeline import N_FOLDS, fill_taps
 from ssn_core.recipes import MIN_BAD
-from storage import descriptors, images, label_queues, projects, registry, thumbnails
+from storage import descriptors, images, label_queues, projects, registry, tap_cleaning, thumbnails
 from storage.files import write_atomically
 from storage.job_context import JobContext
 from storage.settings import get_settings
@@ -102,12 +102,13 @@ def estimate_gain(context: JobContext) -> dict[str, Any]:
     kept = context.folder / "points.json"
     points: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     missing = [one for one in wanted if _name(one) not in points]
-    device, taps = best_device(), TapCache(context.db.data_dir / "cache" / "taps", backbone, model.recipe.image_size)
+    device, taps = best_device(), TapCache(tap_cleaning.root(context.db), backbone, model.recipe.image_size)
     reporter = _Steps(context, (len(wanted) - len(missing)) * len(split), len(wanted) * len(split))
     fill_taps(taps, found, device=device, reporter=reporter)
     for one, point in measure(model.recipe, split, taps, missing, n=len(found), device=device, reporter=reporter):
         points[_name(one)] = [point.n, point.figure]
         write_atomically(kept, json.dumps(points).encode(), durable=False)
+    tap_cleaning.after_job(context.db, job_id=context.job.id)
     return {"model_id": row.id, "measured": [*points.values(), [len(found), figure]]}
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from storage import images, tap_cleaning
+from storage import images, jobs, tap_cleaning
 from storage.db import Database
+from storage.settings import get_settings
 
 
 @pytest.fixture
@@ -48,3 +49,37 @@ def test_what_no_image_of_any_project_needs_goes_even_where_there_is_room(db: Da
 
 def test_an_empty_cache_is_clean(db: Database) -> None:
     assert tap_cleaning.clean(db, keep_bytes=0) == tap_cleaning.Cleaned(0, 0, 0)
+
+
+@pytest.mark.parametrize(("ends", "reads"), [("train", "gain"), ("gain", "train")])
+def test_nothing_is_cleaned_while_another_job_reads_the_cache(
+    db: Database, project: int, cached: list[str], monkeypatch: pytest.MonkeyPatch, ends: str, reads: str
+) -> None:
+    settings = get_settings().model_copy(update={"tap_cache_gb": 250 / 1e9})
+    monkeypatch.setattr(tap_cleaning, "get_settings", lambda: settings)
+    running = {}
+    for kind in (ends, reads):
+        jobs.submit(db, kind=kind, project_id=project, payload={})
+        claimed = jobs.claim(db, pid=1, process_created=1.0)
+        assert claimed is not None
+        running[kind] = claimed
+    assert tap_cleaning.after_job(db, job_id=running[ends].id) is None
+    assert left(db) == set(cached)
+    jobs.finish(db, job=running[ends], status="succeeded", result={})
+    assert tap_cleaning.after_job(db, job_id=running[reads].id) == tap_cleaning.Cleaned(2, 200, 200)
+    assert left(db) == set(cached[2:])
+
+
+def test_a_job_that_waits_reads_nothing_yet(db: Database, project: int, cached: list[str]) -> None:
+    jobs.submit(db, kind="gain", project_id=project, payload={})
+    assert tap_cleaning.after_job(db, job_id=99) == tap_cleaning.Cleaned(0, 0, 400)
+
+
+def test_what_was_used_after_it_was_listed_stays(db: Database, cached: list[str]) -> None:
+    (path,) = tap_cleaning.root(db).rglob(f"{cached[0]}.npy")
+    listed = path.stat().st_atime
+    os.utime(path, (listed + 100, listed))
+    assert not tap_cleaning._remove(path, last_used=listed)
+    assert path.exists()
+    assert tap_cleaning._remove(path, last_used=listed + 100)
+    assert not path.exists()
