@@ -53,6 +53,7 @@ class MapFiles:
 
         Raises:
             FileNotFoundError: none was kept.
+            ValueError, EOFError: the file is damaged, as a power cut can leave it.
         """
         found: NDArray[np.float32] = np.load(self._path(key), allow_pickle=False)
         return found

@@ -95,7 +95,7 @@ def train(context: JobContext) -> dict[str, Any]:
     registry.activate(context.db, model_id=model_row.id, job_id=context.job.id)
     label_advice.after_training(context.db, model=model_row)
     shutil.rmtree(states, ignore_errors=True)
-    tap_cleaning.clean(context.db, keep_bytes=int(get_settings().tap_cache_gb * 1e9))
+    tap_cleaning.after_job(context.db, job_id=context.job.id)
     return {"model_id": model_row.id}
 
 
@@ -161,7 +161,10 @@ def _keep_predictions(path: Path, trained: Trained) -> None:
 
 
 def _kept_predictions(context: JobContext, states: Path, project_id: int) -> Iterator[_Result]:
-    """A training run's own scores and maps, of those images that the project still has."""
+    """A training run's own scores and maps, of those images that the project still has.
+
+    Maps are not written durably, so a power cut can leave a damaged one; its image is then scored again.
+    """
     with np.load(states / _KEPT, allow_pickle=False) as kept:
         columns = [kept[name].tolist() for name in ("keys", "scores", "roles")]
     known = {key: (score_, role) for key, score_, role in zip(*columns, strict=True)}
@@ -169,7 +172,12 @@ def _kept_predictions(context: JobContext, states: Path, project_id: int) -> Ite
     for image in _all_images(context.db, project_id=project_id):
         if image.sha256 in known:
             score_, role = known[image.sha256]
-            yield image.id, Scored(image.sha256, score_, maps_of_run.read(image.sha256)), role
+            try:
+                cam = maps_of_run.read(image.sha256)
+            except (FileNotFoundError, ValueError, EOFError) as error:
+                context.log.warning("The map of image %s is lost, it is scored again: %s", image.sha256, error)
+                continue
+            yield image.id, Scored(image.sha256, score_, cam), role
 
 
 def summarise(trained: Trained) -> dict[str, Any]:

@@ -227,6 +227,32 @@ def test_held_out_scores_survive_an_interruption_while_they_are_stored(
     assert (held_out.n_good, held_out.n_bad) == (15, 9)
 
 
+def test_a_map_that_a_power_cut_damaged_costs_one_image_its_held_out_score_and_not_the_training(
+    filled: Database, project: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.submit(filled, kind="train", project_id=project, payload=payload())
+    job = jobs.claim(filled, pid=1, process_created=1.0)
+    assert job is not None
+    context = JobContext(filled, job)
+
+    def power_cut(*_args: Any, **_kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    store = training_jobs._store
+    monkeypatch.setattr(training_jobs, "_store", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        training_jobs.train(context)
+    monkeypatch.setattr(training_jobs, "_store", store)
+    damaged, gone = sorted((context.folder / "states" / "maps").rglob("*.npy"))[:2]
+    damaged.write_bytes(b"")
+    gone.unlink()
+    model_id = training_jobs.train(context)["model_id"]
+    roles = {one.image.sha256: one.role for one in predictions.scored(filled, model_id=model_id, limit=100)}
+    assert len(roles) == 27
+    assert sorted(key for key, role in roles.items() if role == "train") == sorted((damaged.stem, gone.stem))
+    assert list(roles.values()).count("out_of_fold") == 22
+
+
 def test_an_image_the_network_learned_from_is_never_called_unseen(filled: Database, project: int) -> None:
     do(filled, "train", project, payload())
     (model,) = registry.list_models(filled, project_id=project)
