@@ -230,12 +230,20 @@ def _best_batches(
     *,
     tell: Callable[[], None],
 ) -> dict[str, tuple[float, int]]:
-    """Of each computation (images a second, batch size), at the size that is best for it."""
+    """Of each computation (images a second, batch size), at the size that is best for it.
+
+    A size that one of them has no memory for ends the search: larger ones have no room either.
+    """
     best = {name: (1000 / at_one[name].p50_ms, 1) for name in found}
     fewer = Effort(rounds=max(3, effort.rounds // 4))
     for batch in BATCHES[device.type] if effort.batches is None else effort.batches:
         pixels = probe.repeat(-(-batch // len(probe)), 1, 1, 1)[:batch].contiguous(memory_format=torch.channels_last)
-        for name, timing in _timed(found, pixels, fewer, tell=tell).items():
+        try:
+            timed = _timed(found, pixels, fewer, tell=tell)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()  # what this size took; memory is measured in a process of its own anyway
+            break
+        for name, timing in timed.items():
             best[name] = max(best[name], (1000 * batch / timing.p50_ms, batch))
     return best
 

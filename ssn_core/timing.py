@@ -51,6 +51,6 @@ def take_turns(
 
 
 def percentile_95(values: list[float]) -> float:
-    """The largest value that at most 5 % of the values exceed, of those there are."""
+    """The smallest of the values that at most 5 % of them exceed; of fewer than 20 that is the largest."""
     ordered = sorted(values)
-    return ordered[int(0.95 * (len(ordered) - 1))]
+    return ordered[-(-95 * len(ordered) // 100) - 1]

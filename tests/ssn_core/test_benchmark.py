@@ -22,10 +22,12 @@ from ssn_core.engine import EXACT, build
 from ssn_core.engine_choice import probe_pixels
 from ssn_core.errors import SettingError, SsnError
 from ssn_core.footprint import count_multiply_adds, count_parameters, peak_memory
+from ssn_core.heads import Output
+from ssn_core.imaging import load_rgb
 from ssn_core.published import PUBLISHED_SPEED
 from ssn_core.recipes import get_recipe
 from ssn_core.reference import published
-from ssn_core.timing import take_turns
+from ssn_core.timing import Timing, percentile_95, take_turns
 
 CPU = torch.device("cpu")
 SIZE = (64, 72)
@@ -89,6 +91,32 @@ def test_computations_take_turns_and_warm_up_does_not_count() -> None:
     assert order == ["quick", "slow"] * 5
     assert 2 <= timings["slow"].p50_ms <= timings["slow"].p95_ms < 50
     assert timings["quick"].p50_ms < 2
+
+
+def test_a_batch_that_finds_no_memory_ends_the_search_and_not_the_measurement() -> None:
+    seen: list[int] = []
+
+    def score(pixels: torch.Tensor) -> Output:
+        seen.append(len(pixels))
+        if len(pixels) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Output(torch.zeros(len(pixels)), torch.zeros(len(pixels), 1, 1))
+
+    best = benchmark._best_batches(
+        {"one": score},
+        {"one": Timing(1e6, 1e6)},
+        torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+        Effort(rounds=1, batches=(4, 8, 16)),
+        CPU,
+        tell=lambda: None,
+    )
+    assert best["one"][1] == 4
+    assert max(seen) == 8
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, 1), (3, 3), (19, 19), (20, 19), (21, 20), (40, 38), (100, 95)])
+def test_at_most_one_in_twenty_calls_takes_longer_than_the_95th_percentile(n: int, expected: int) -> None:
+    assert percentile_95([float(value) for value in range(n, 0, -1)]) == expected
 
 
 def test_late_rounds_are_left_out_but_three_are_always_counted() -> None:
@@ -181,11 +209,10 @@ def test_the_files_of_the_data_are_decoded_in_turn(
     surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    load = benchmark.load_rgb
 
     def spy(path: Path, **size: Any) -> Any:
         opened.append(path.name)
-        return load(path, **size)
+        return load_rgb(path, **size)
 
     monkeypatch.setattr(benchmark, "load_rgb", spy)
     monkeypatch.setattr(benchmark, "peak_memory", lambda *_args, **_kwargs: footprint.Memory(2.0, 1.0, None))
