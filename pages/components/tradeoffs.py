@@ -138,6 +138,8 @@ def draw_table(points: Sequence[Point]) -> None:
     """All figures in a table, and everything that was measured as CSV."""
     st.subheader("All models", anchor=False)
     st.dataframe(table(points), hide_index=True, key="tradeoffs-table")
+    if reasons := why_not_available(points):
+        st.caption(reasons)
     rows = [point.row for point in points if point.row is not None]
     if not rows:
         return
@@ -159,7 +161,7 @@ def draw_table(points: Sequence[Point]) -> None:
 
 
 def table(points: Sequence[Point]) -> pd.DataFrame:
-    """One line a model, in words; "n/a" with the reason at the line's end."""
+    """One line a model, in words; the reasons for each "n/a" stand below it (:func:`why_not_available`)."""
     lines = []
     for point in points:
         interval = "" if point.low is None else f" ({point.low:.3f}–{point.high:.3f})"
@@ -169,11 +171,19 @@ def table(points: Sequence[Point]) -> pd.DataFrame:
                 "Model": plain(point.name) + (" · active" if point.active else ""),
                 "I-AUROC (95 %)": NOT_AVAILABLE if point.auroc is None else f"{point.auroc:.3f}{interval}",
                 **_measured(point),
-                "Remark": point.missing,
             }
         )
-    frame = pd.DataFrame(lines)
-    return frame if any(point.missing for point in points) else frame.drop(columns="Remark")
+    return pd.DataFrame(lines)
+
+
+def why_not_available(points: Sequence[Point]) -> str:
+    """Why something is n/a, by the models' numbers; "" where nothing is. Too wide for a column on a small screen."""
+    numbers: dict[str, list[str]] = {}
+    for point in points:
+        if point.missing:
+            numbers.setdefault(point.missing, []).append(str(point.number))
+    told = " · ".join(f"No. {', '.join(models)}: {reason}" for reason, models in numbers.items())
+    return told and f"{NOT_AVAILABLE}: {told}."
 
 
 def _measured(point: Point) -> dict[str, str]:

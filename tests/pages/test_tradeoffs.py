@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from pages.components import plotly_route, state, tradeoff_chart
 from pages.components.tradeoff_chart import figure, ranges, shown_name
 from pages.components.tradeoff_points import ACCEPTABLE, Point, fast_and_slow, front
-from pages.components.tradeoffs import table
+from pages.components.tradeoffs import table, why_not_available
 from storage import benchmarks, comparison, images, jobs, projects, registry
 from storage.db import Database
 from tests.bench_seed import add_measurement, bench_row
@@ -114,11 +114,14 @@ def test_a_hostile_name_is_shown_sign_by_sign() -> None:
 
 
 def test_the_table_says_why_something_is_missing() -> None:
-    frame = table([point(1, 5, 0.9), point(2, None, None, missing="not measured yet; no I-AUROC")])
-    assert list(frame["Remark"]) == ["", "not measured yet; no I-AUROC"]
+    points = [point(1, 5, 0.9), point(2, None, None, missing="not measured yet; no I-AUROC")]
+    frame = table(points)
+    assert why_not_available(points) == "n/a: No. 2: not measured yet; no I-AUROC."
     assert list(frame["ms (p95)"]) == ["5.0 (2.0)", "n/a"]
     assert list(frame["I-AUROC (95 %)"]) == ["0.900", "n/a"]
-    assert "Remark" not in table([point(1, 5, 0.9)])
+    points += [point(3, None, 0.9, missing="not measured yet"), point(4, None, 0.9, missing="not measured yet")]
+    assert why_not_available(points).endswith(" · No. 3, 4: not measured yet.")
+    assert why_not_available(points[:1]) == ""
 
 
 def test_plotlys_script_comes_from_here_under_an_address_with_its_version() -> None:
