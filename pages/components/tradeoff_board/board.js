@@ -69,6 +69,7 @@ class Board {
       const { layout } = data.figure;
       const family = getComputedStyle(this.root ?? document.body).fontFamily;
       const hoverlabel = { ...layout.hoverlabel, font: { ...layout.hoverlabel.font, family } };
+      if (!this.plotted) this.plot.replaceChildren(); // the word that it could not be loaded, of an earlier try
       const config = { displayModeBar: false, responsive: false, showTips: false };
       await Plotly.react(this.plot, data.figure.data, { ...layout, hoverlabel, font: { ...layout.font, family } }, config);
       if (!this.plotted) {
