@@ -126,7 +126,7 @@ class LocalRunner:
         environment["SSN_WORKER_STALE_SECONDS"] = str(self._settings.worker_stale_seconds)
         environment["SSN_TAP_CACHE_GB"] = str(self._settings.tap_cache_gb)
         # Threads of torch that wait for each other must not spin: beside any other work, be it only the page, spinning
-        # takes the time that the others need (benchmarks/training.py measures both).
+        # takes the time that the others need. Benchmarks write down which of the two was in force.
         environment.setdefault("OMP_WAIT_POLICY", "passive")
         if self._settings.weights_dir is not None:
             # Relative to the folder this process was started in, not to the worker's.
