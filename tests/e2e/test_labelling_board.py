@@ -12,6 +12,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from test_labelling import labels, open_board, sign_in, stored, wait_until_saved
 
 from storage import images, projects
+from storage import labels as store
 from storage.db import connect
 from storage.settings import Settings
 from tests.model_seed import add_model
@@ -64,6 +65,30 @@ def test_one_key_labels_a_range_selected_by_shift_click_and_one_undo_takes_it_ba
     wait_until_saved(board)
     assert labels(app_server) == [None] * 12
     assert stored(app_server) == 10
+
+
+def test_labels_of_a_long_range_are_read_before_it_is_labelled_so_that_an_undo_brings_them_back(
+    app_server: AppServer, context: BrowserContext, page: Page
+) -> None:
+    app_server.seed(420)
+    db = connect(Settings(data_dir=app_server.data_dir, database_url="", weights_dir=None))
+    store.record(db, project_id=1, events=[store.LabelEvent("tab of Bo", 1, 215, "unsure", "Bo", "board")])
+    db.close()
+    sign_in(context, app_server, "Ada")
+    open_board(page, app_server)
+    tile(page, 0).click(modifiers=["ControlOrMeta"])
+    page.keyboard.press("End")
+    page.locator(".grid .tile[data-id='420']").click(modifiers=["Shift"])
+    expect(page.locator(".chosen")).to_contain_text("420 selected")
+    page.keyboard.press("b")
+    expect(page.locator(".message")).to_contain_text("are read: press the key again")
+    assert stored(app_server) == 1
+    page.keyboard.press("b")
+    wait_until_saved(page)
+    assert labels(app_server) == ["bad"] * 420
+    page.keyboard.press("z")
+    wait_until_saved(page)
+    assert labels(app_server) == [*[None] * 214, "unsure", *[None] * 205]
 
 
 def test_a_frame_drawn_with_the_mouse_selects_what_it_touches(app_server: AppServer, board: Page) -> None:
@@ -224,6 +249,12 @@ def test_the_models_map_lies_over_the_image_while_a_key_is_held_and_waits_for_th
     wait_until_saved(page)
     said = app_server.query("SELECT image_id, verdict, map_seen FROM label_events ORDER BY id")
     assert said == [(1, "good", int(not verdict_first)), (1, "bad", 1), (3, "unsure", 0)]
+    page.reload()
+    expect(page.locator(".ssn-board")).to_have_attribute("data-ready", "true", timeout=30_000)
+    page.keyboard.press("Home")
+    page.keyboard.press("g")
+    wait_until_saved(page)
+    assert app_server.query("SELECT image_id, map_seen FROM label_events ORDER BY id")[-1] == (1, 1)  # still known
 
 
 def test_the_picture_can_be_looked_at_closely_and_comes_back(app_server: AppServer, board: Page) -> None:

@@ -108,6 +108,7 @@ class Board extends SingleView {
       return this.move(advance ? this.nextFree(last + 1) : last, { keepMessage: true, past: true });
     }
     const images = free.flatMap((id) => this.members(id));
+    if (this.stillUnread(images)) return this.move(last, { keepMessage: true });
     const single = this.view === "single";
     const seconds = single && images.length === 1 ? Math.round(performance.now() - this.shownAt) / 1000 : null;
     const origin = single ? "single" : "board";
@@ -122,6 +123,21 @@ class Board extends SingleView {
     this.message = images.length > 1 || left ? `${word} for ${images.length} images. ${this.keyMap.shown("undo")} takes it back.${left}` : "";
     if (this.selection.size) this.selection.clear();
     return this.move(advance ? this.nextFree(last + 1) : last, { keepMessage: true, past: true, chosen: !advance });
+  }
+
+  /**
+   * Whether some of several images have labels that were not read yet (a range may go over thousands that were never on
+   * the screen): an undo could not bring those back. Reads them and says so.
+   */
+  stillUnread(images) {
+    const unread = images.length > 1 && this.filter !== "none" ? images.filter((id) => !this.items.has(id)) : [];
+    if (!unread.length) return false;
+    this.message = `Reading the labels of ${unread.length} of these ${images.length} images first …`;
+    this.refresh(unread).then(
+      () => (this.message = `The labels of all ${images.length} images are read: press the key again`),
+      () => (this.message = "The labels of some of these images could not be read: press the key again"),
+    ).then(() => this.paint());
+    return true;
   }
 
   toggle(at) {

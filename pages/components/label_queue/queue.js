@@ -29,7 +29,8 @@ class LabelQueue extends TabOutboxes {
     this.counts = new Map(); // project -> {at, total, good, bad, unsure, unlabelled}
     this.undoStack = []; // this tab's verdicts, newest last; those of one key press share a turn
     this.turns = 0;
-    this.mapsSeen = new Set(); // images whose map this tab has shown
+    this.mapsSeen = new Set(); // images whose map this tab has shown to this inspector; it outlives a reload
+    this.mapsKey = ""; // where in sessionStorage they are
     this.rejected = []; // [sequence number, reason] of verdicts the server cannot use
     this.failures = 0; // requests failed in a row
     this.problem = ""; // for people, when waiting will not help
@@ -47,6 +48,7 @@ class LabelQueue extends TabOutboxes {
     this.installation = installation;
     this.tokens = tokens;
     this.project = project;
+    this.recallMaps(`ssn.maps-seen.${installation}.${inspector}`, this.inspector);
     this.inspector = inspector;
     this.problem = "";
     if (counts) this.learnCounts(project, counts, now);
@@ -109,7 +111,21 @@ class LabelQueue extends TabOutboxes {
 
   /** A component has shown the model's map of this image: verdicts from now on say so. */
   sawMap(image) {
+    if (this.mapsSeen.has(image)) return;
     this.mapsSeen.add(image);
+    try {
+      sessionStorage.setItem(this.mapsKey, JSON.stringify([...this.mapsSeen]));
+    } catch {
+      return; // full or forbidden: it is known until the page is reloaded
+    }
+  }
+
+  /** The maps that this inspector has seen in this tab; `before`: the name until now, "" where nobody had said one. */
+  recallMaps(key, before) {
+    if (key === this.mapsKey) return;
+    const seen = readJson(sessionStorage, key, []);
+    this.mapsSeen = new Set([...(before ? [] : this.mapsSeen), ...(Array.isArray(seen) ? seen : [])]);
+    this.mapsKey = key;
   }
 
   /** One verdict on a model's map of an image. Returns false when nobody has said who is looking. */

@@ -54,7 +54,6 @@ export default function (component) {
     const item = s.data.items[at()];
     if (!item) return;
     const seconds = (performance.now() - s.shownAt) / 1000;
-    if (item.score !== null) queue.sawMap(item.id);
     const kept = queue.record(s.data.project, { image: item.id, verdict, origin: "review", seconds, name: item.name });
     s.note = kept ? "" : "Type your name in the sidebar first: each verdict carries it.";
     s.dirty = kept || s.dirty;
@@ -138,6 +137,7 @@ export default function (component) {
 
   s.paint = () => {
     const index = at();
+    if (index >= 0 && s.data.items[index].score !== null) queue.sawMap(s.current); // it is in the viewer beside this
     s.where.textContent = index < 0 ? "–" : `${index + 1} of ${s.data.items.length}`;
     s.previous.disabled = index <= 0;
     s.next.disabled = index < 0 || index >= s.data.items.length - 1;
