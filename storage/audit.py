@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, case, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from storage import second_opinions
 from storage.db import Database
@@ -74,6 +74,7 @@ class MindChanges(NamedTuple):
     """What became of first verdicts once the model's map had been seen.
 
     A case is an inspector and an image: their last verdict given before they saw the map, and their first one after.
+    A verdict that was taken back right away counts as none.
     """
 
     looked: int  # cases with a verdict after the map, of those with one before it
@@ -191,10 +192,10 @@ def mind_changes(db: Database, *, project_id: int, inspector: str | None = None)
     """How often people changed their mind after they had seen the model's map; of one inspector, or of all."""
     # One pass in order: comparing each event with all others of its case would take minutes with 100,000 labels.
     of_case, order = (LabelEventRow.image_id, LabelEventRow.inspector), LabelEventRow.id
-    with_map = func.sum(case((LabelEventRow.map_seen.is_(True), 1), else_=0))
     looked_at = select(LabelEventRow.image_id).where(
         LabelEventRow.project_id == project_id, LabelEventRow.map_seen.is_(True)
     )
+    with_map = func.sum(case((LabelEventRow.map_seen.is_(True), 1), else_=0))
     judged = select(
         LabelEventRow.verdict.label("now"),
         LabelEventRow.map_seen.label("map_seen"),
@@ -204,6 +205,7 @@ def mind_changes(db: Database, *, project_id: int, inspector: str | None = None)
         LabelEventRow.project_id == project_id,
         LabelEventRow.verdict != "cleared",
         LabelEventRow.is_undo.is_(False),
+        LabelEventRow.id.not_in(_taken_back(project_id)),  # a slip of the finger is no change of mind
         LabelEventRow.map_seen.is_not(None),
         LabelEventRow.image_id.in_(looked_at),
     )
@@ -218,6 +220,17 @@ def mind_changes(db: Database, *, project_id: int, inspector: str | None = None)
     changed = {pair: n for pair, n in counts.items() if pair[0] != pair[1]}
     to_bad, to_good = changed.pop(("good", "bad"), 0), changed.pop(("bad", "good"), 0)
     return MindChanges(sum(counts.values()), to_bad, to_good, sum(changed.values()))
+
+
+def _taken_back(project_id: int) -> Select[int]:
+    """The verdicts after which their inspector's next word on the image was an undo."""
+    before, undo = aliased(LabelEventRow), aliased(LabelEventRow)
+    verdict = select(func.max(before.id)).where(
+        before.image_id == undo.image_id, before.inspector == undo.inspector, before.id < undo.id
+    )
+    return select(func.coalesce(verdict.correlate(undo).scalar_subquery(), 0)).where(
+        undo.project_id == project_id, undo.is_undo.is_(True)
+    )
 
 
 def _conditions(project_id: int, wanted: Filter) -> list[ColumnElement[bool]]:

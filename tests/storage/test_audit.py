@@ -122,7 +122,7 @@ def test_who_still_has_to_judge_an_image_is_not_told_what_others_said(
 
 
 def test_changes_of_mind_count_each_inspector_and_image_once(db: Database, project: int, add_images: AddImages) -> None:
-    ids = add_images(8)
+    ids = add_images(9)
     seq = iter(range(1, 100))
 
     def say(image: int, verdict: str, who: str, *, seen: bool | None, is_undo: bool = False) -> None:
@@ -141,6 +141,11 @@ def test_changes_of_mind_count_each_inspector_and_image_once(db: Database, proje
     say(ids[6], "bad", "Ada", seen=True)  # what was seen before the first one is not known
     say(ids[7], "good", "Bo", seen=False)
     say(ids[7], "bad", "Bo", seen=True, is_undo=True)
+    say(ids[8], "good", "Ada", seen=False)
+    say(ids[8], "bad", "Ada", seen=True)  # a slip
+    say(ids[8], "good", "Ada", seen=True, is_undo=True)
     assert audit.mind_changes(db, project_id=project) == MindChanges(5, 2, 1, 1)
+    say(ids[8], "good", "Ada", seen=True)
+    assert audit.mind_changes(db, project_id=project) == MindChanges(6, 2, 1, 1)
     assert audit.mind_changes(db, project_id=project).changed == 4
     assert audit.mind_changes(db, project_id=project, inspector="Bo") == MindChanges(0, 0, 0, 0)
