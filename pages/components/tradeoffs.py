@@ -53,7 +53,7 @@ def measured_points(project: projects.Project, models: Sequence[registry.Model])
         if row is None:
             reasons.append(NOT_MEASURED)
         if area is None:
-            lacking = "good and bad" if not held_out.n_good + held_out.n_bad else "bad" if held_out.n_good else "good"
+            lacking = "good or bad" if not held_out.n_good + held_out.n_bad else "bad" if held_out.n_good else "good"
             reasons.append(f"no I-AUROC: no {lacking} image held out")
         points.append(
             Point(
@@ -137,7 +137,9 @@ def draw_points(project: projects.Project, points: Sequence[Point]) -> None:
 def draw_table(points: Sequence[Point]) -> None:
     """All figures in a table, and everything that was measured as CSV."""
     st.subheader("All models", anchor=False)
-    st.dataframe(table(points), hide_index=True, key="tradeoffs-table")
+    # A long name is cut, and shown whole by a click: it would push the last columns out of a small screen.
+    widths = {"Model": st.column_config.TextColumn(width=150)}
+    st.dataframe(table(points), hide_index=True, column_config=widths, key="tradeoffs-table")
     if reasons := why_not_available(points):
         st.caption(reasons)
     rows = [point.row for point in points if point.row is not None]
