@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -39,6 +40,7 @@ import torch
 from torch import Tensor
 
 from ssn_core import features, training
+from ssn_core.anomalies import Truth, draw_places, marked_bad, with_noise
 from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.crossval import assign_folds, cross_validate
@@ -48,11 +50,15 @@ from ssn_core.folded_training import FoldedTraining
 from ssn_core.imaging import load_rgb
 from ssn_core.inference import device_title
 from ssn_core.losses import total_loss
-from ssn_core.pipeline import train_model
+from ssn_core.model import CamNet
+from ssn_core.noise import gaussian
+from ssn_core.pipeline import N_FOLDS, train_model
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Silent
+from ssn_core.sampling import planned_samples
 from ssn_core.sources import scan
 from ssn_core.surfaces import MATERIALS, write_surfaces
+from ssn_core.timing import take_turns
 from ssn_core.training import Trainer
 
 CPU = torch.device("cpu")
@@ -115,7 +121,7 @@ def re_extracted(
     published = recipe.with_settings({"feature_scale": 2, **(recipe.noise_settings("gaussian") if noise else {})})
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    net = training.CamNet(published).train()
+    net = CamNet(published).train()
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4)
     rng = np.random.default_rng(0)
 
@@ -125,13 +131,13 @@ def re_extracted(
         with torch.no_grad():
             tap2, tap3, *_ = backbone(torch.from_numpy(pixels).permute(0, 3, 1, 2))
         bad = torch.tensor([float(bool(images[i].bad)) for i in chosen])
-        found, truth = net.features(tap2, tap3), training.Truth(bad, None)
+        found, truth = net.features(tap2, tap3), Truth(bad, None)
         if noise:
             shape = (found.adapted.shape[-2], found.adapted.shape[-1])
-            places = training.draw_places(published, truth, shape, generator)
-            truth = training.marked_bad(truth.twice(), places)
-            drawn = training.gaussian(found.adapted, std=published.noise_std, generator=generator)
-            found = training.with_noise(published, found, drawn, places)
+            places = draw_places(published, truth, shape, generator)
+            truth = marked_bad(truth.twice(), places)
+            drawn = gaussian(found.adapted, std=published.noise_std, generator=generator)
+            found = with_noise(published, found, drawn, places)
         loss = total_loss(published, net.judge(found), truth)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -159,17 +165,10 @@ def cached_step(recipe: Recipe, images: Sequence[LabelledImage], taps: TapCache)
     return step
 
 
-def take_turns(steps: dict[str, tuple[Callable[[], None], dict[str, bool]]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of a step."""
-    taken: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 2):
-        for name, (step, how) in steps.items():
-            with changed(**how):  # type: ignore[arg-type]
-                began = time.perf_counter()
-                step()
-                if number >= 2:
-                    taken[name].append((time.perf_counter() - began) * 1000)
-    return {name: statistics.median(values) for name, values in taken.items()}
+def in_the_way(step: Callable[[], None], *, few_bits: bool) -> None:
+    """One step with or without bfloat16; whether it is folded was decided when its trainer was made."""
+    with changed(folded=True, few_bits=few_bits):
+        step()
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -196,19 +195,15 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
             plain = cached_step(recipe, images, taps)
         folded, ours = cached_step(recipe, images, taps), cached_step(recipe, images, taps)
         steps = {
-            "re-extracted, with noise": (
-                re_extracted(recipe, images, backbone, noise=True),
-                {"folded": True, "few_bits": False},
+            "re-extracted, with noise": partial(
+                in_the_way, re_extracted(recipe, images, backbone, noise=True), few_bits=False
             ),
-            "re-extracted": (
-                re_extracted(recipe, images, backbone, noise=False),
-                {"folded": True, "few_bits": False},
-            ),
-            "cached": (plain, {"folded": True, "few_bits": False}),
-            "cached, folded": (folded, {"folded": True, "few_bits": False}),
-            "as it is": (ours, {"folded": True, "few_bits": True}),
+            "re-extracted": partial(in_the_way, re_extracted(recipe, images, backbone, noise=False), few_bits=False),
+            "cached": partial(in_the_way, plain, few_bits=False),
+            "cached, folded": partial(in_the_way, folded, few_bits=False),
+            "as it is": partial(in_the_way, ours, few_bits=True),
         }
-        step_ms = take_turns(steps, options.rounds)
+        step_ms = {name: timing.p50_ms for name, timing in take_turns(steps, rounds=options.rounds).items()}
     total = statistics.median(run["total"] for run in runs)
     again = step_ms["re-extracted"] / 1000 * passes / recipe.batch_size
     return {
@@ -230,10 +225,9 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
 
 def passes_of(recipe: Recipe, *, n_good: int, n_bad: int) -> int:
     """Samples that the three folds' networks and the model see, each bad image in four orientations."""
-    per_fold = math.ceil(n_bad / 3), math.ceil(n_good / 3)
-    fold = training.planned_epochs(recipe, n_good=n_good - per_fold[1], n_bad=n_bad - per_fold[0])
-    whole = training.planned_epochs(recipe, n_good=n_good, n_bad=n_bad)
-    return 8 * (3 * fold * (n_bad - per_fold[0]) + whole * n_bad)
+    left_bad, left_good = n_bad - math.ceil(n_bad / N_FOLDS), n_good - math.ceil(n_good / N_FOLDS)
+    fold = planned_samples(recipe, n_good=left_good, n_bad=left_bad)
+    return N_FOLDS * fold + planned_samples(recipe, n_good=n_good, n_bad=n_bad)
 
 
 def accuracy(options: argparse.Namespace) -> dict[str, Any]:
