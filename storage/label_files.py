@@ -244,7 +244,7 @@ class _Images:
         if event.sha256 is not None:
             found = self._by_sha256.get(event.sha256)
             return None if found is None else self.by_id[found]
-        path = unquote(urlsplit(event.image).path) if "/" in event.image and "\\" not in event.image else event.image
+        path = _path(event.image) if "/" in event.image and "\\" not in event.image else event.image
         last = path.rsplit("/", 1)[-1]
         for name in (event.image, path, last, _UPLOADED.sub("", last)):
             found = self._by_name.get(name)
@@ -253,6 +253,14 @@ class _Images:
             if name in self._by_name:
                 return None  # several images bear this name
         return None
+
+
+def _path(address: str) -> str:
+    """The path of an address (or of a path)."""
+    try:
+        return unquote(urlsplit(address).path)
+    except ValueError:  # it looks like an address and is none: //[a
+        return address
 
 
 def _forms(name: str) -> set[str]:

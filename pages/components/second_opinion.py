@@ -29,7 +29,7 @@ EXPLANATION = (
 METHOD = (
     "Kappa is agreement beyond chance: 1 = always, 0 = as by chance. Cohen's compares two inspectors on the images "
     "that both judged, Fleiss' all verdicts of the complete images. 95 % intervals. Good and bad images are drawn half "
-    "and half, so the share of disagreements is not that of the whole project."
+    "and half, so neither the share of disagreements nor kappa is that of the whole project."
 )
 
 

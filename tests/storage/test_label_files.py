@@ -305,6 +305,7 @@ def task(**annotation: object) -> str:
         (ours(EVENT, {**EVENT, "client": "x" * 65, "seq": 1}), "event 2: client"),
         (ours(EVENT, {**EVENT, "inspector": "\ud800"}), "cannot be stored"),
         (ours({**EVENT, "seconds": 1e300}), "seconds"),
+        (ours({**EVENT, "seconds": 10**400}), "seconds"),
         (ours({**EVENT, "seconds": float("nan")}), "not JSON"),
         (ours({**EVENT, "seq": 7}).replace("7", "7" * 5000), "not JSON"),
         (b'{"classes": ["good"], "labels": {"a": 0, "b": 1}}', "no class 1"),
@@ -321,6 +322,14 @@ def test_a_hostile_file_is_refused_as_a_whole(
     assert words in str(refused.value)
     assert history(db, project) == []
     assert images.get(db, image_id=image).label is None
+
+
+def test_a_name_that_only_looks_like_an_address_is_no_image_of_the_project(
+    db: Database, project: int, add_images: AddImages
+) -> None:
+    add_images(1, name="a.png")
+    plan = read_in(db, project, "image,label\n//[x/b.png,good\nhttp://[/a.png,good\n")
+    assert (plan.new, plan.missing) == (1, 1)  # the second one ends as an image of the project is called
 
 
 def test_what_contradicts_the_database_is_refused_as_a_whole(db: Database, project: int, add_images: AddImages) -> None:
