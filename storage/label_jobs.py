@@ -42,17 +42,17 @@ def describe(context: JobContext) -> dict[str, Any]:
     setup = f"{backbone.name}-{backbone.weights_hash[:16]}-{size[0]}x{size[1]}"
     where = descriptors.folder(db, project_id=project_id, setup=setup)
     known = set(descriptors.read(where)[0])
-    todo = [image for image in _images(context, project_id) if image.sha256 not in known]
+    todo = [(image.sha256, image.extension) for image in _images(context, project_id) if image.sha256 not in known]
 
     def on_error(key: str, error: ImageError) -> None:
         context.log.warning("Image %s cannot be described: %s", key, error)
 
     def files() -> Iterator[tuple[str, Path]]:
-        for image in todo:
+        for sha256, extension in todo:
             try:
-                yield image.sha256, thumbnails.thumbnail(db.data_dir, sha256=image.sha256, extension=image.extension)
+                yield sha256, thumbnails.thumbnail(db.data_dir, sha256=sha256, extension=extension)
             except ImageError as error:
-                on_error(image.sha256, error)
+                on_error(sha256, error)
 
     done, waiting = 0, files()
     while chunk := list(islice(waiting, descriptors.ROWS)):

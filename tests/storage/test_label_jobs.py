@@ -16,6 +16,7 @@ from storage.db import Database
 from storage.job_context import JobContext
 from storage.training_jobs import labelled_images
 from storage.worker import work
+from tests.storage.test_training_jobs import NoRunner
 
 HANDLERS = {
     "import": "storage.imports:run_job",
@@ -23,19 +24,6 @@ HANDLERS = {
     "describe": "storage.label_jobs:describe",
     "gain": "storage.label_jobs:estimate_gain",
 }
-
-
-class NoRunner:
-    """Starts nothing: the tests work the queue themselves."""
-
-    def start(self, job_id: int) -> None:
-        """Leave the job in the queue."""
-
-    def is_alive(self, job: jobs.Job) -> bool:  # noqa: ARG002
-        return True
-
-    def kill(self, job: jobs.Job) -> None:  # noqa: ARG002
-        raise AssertionError("nothing here needs killing")
 
 
 def one(db: Database) -> jobs.Job:
