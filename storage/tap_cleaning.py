@@ -8,6 +8,8 @@ read the cache cleans it at its end, and only if no other one is at work (:func:
 from __future__ import annotations
 
 import logging
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from storage.tables import ImageRow
 
 _log = logging.getLogger(__name__)
 READERS = ("train", "gain")  # the kinds of jobs that read the cache; the second runs aside, beside a training
+_HALF_WRITTEN_SECONDS = 3600  # a file that is being written is seconds old
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ def clean(db: Database, *, keep_bytes: int) -> Cleaned:
             kept.append((found.st_atime, found.st_size, path))
         elif _remove(path, last_used=found.st_atime):
             removed, removed_bytes = removed + 1, removed_bytes + found.st_size
+    for path in root(db).rglob("*.npy.*.tmp"):  # half-written, by a worker that was killed
+        with suppress(FileNotFoundError):
+            found = path.stat()
+            if found.st_mtime < time.time() - _HALF_WRITTEN_SECONDS and _remove(path, last_used=found.st_atime):
+                removed, removed_bytes = removed + 1, removed_bytes + found.st_size
     total = sum(size for _, size, _ in kept)
     for last_used, size, path in sorted(kept):
         if total <= keep_bytes:

@@ -83,3 +83,16 @@ def test_what_was_used_after_it_was_listed_stays(db: Database, cached: list[str]
     assert path.exists()
     assert tap_cleaning._remove(path, last_used=listed + 100)
     assert not path.exists()
+
+
+def test_what_a_killed_worker_left_half_written_goes_and_what_is_being_written_stays(
+    db: Database, cached: list[str]
+) -> None:
+    folder = tap_cleaning.root(db) / "resnet18-x-64x64" / cached[0][:2]
+    left_behind, at_work = (folder / f".{cached[0]}.npy.{pid}.tmp" for pid in (1, 2))
+    for path in (left_behind, at_work):
+        path.write_bytes(b"x" * 30)
+    os.utime(left_behind, (1_000_000, 1_000_000))
+    assert tap_cleaning.clean(db, keep_bytes=400) == tap_cleaning.Cleaned(1, 30, 400)
+    assert not left_behind.exists()
+    assert at_work.exists()
