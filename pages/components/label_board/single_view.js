@@ -4,6 +4,7 @@ const LEAST = 16; // px: a picture of 20,000 x 10 pixels would be a line that no
 const PANE_ROOM = 24; // px around a fitted picture
 const SIDE = 206; // px: the column of verdicts and its gap
 const LIMITS = 112; // px: the column of limit samples and its gap
+const MAP_WAIT_MS = 150; // until it is asked again whether a verdict is saved
 const MAP_AHEAD_MS = 400; // a picture that is looked at for so long has its map fetched, before anybody asks
 
 class SingleView extends BoardView {
@@ -99,7 +100,10 @@ class SingleView extends BoardView {
     this.message = this.mapMessage = "";
     if (!this.data.model) this.message = "No model is in use yet: train one, then hold this key to see where it looks";
     else if (this.data.verdictFirst && queue.label(id) === null) this.message = "Your verdict comes first in this project: the map shows after it";
-    else {
+    else if (this.data.verdictFirst && queue.pending().has(id)) {
+      this.message = this.mapMessage = "The map comes as soon as your verdict is saved";
+      setTimeout(() => this.mapWanted && this.showMap(true), MAP_WAIT_MS);
+    } else {
       try {
         const canvas = await this.modelMap.of(id);
         if (!this.mapWanted || this.ids[this.current] !== id || this.view !== "single") return;
@@ -116,7 +120,7 @@ class SingleView extends BoardView {
 
   mapAhead(id) {
     clearTimeout(this.mapTimer);
-    if (!this.data.model || (this.data.verdictFirst && queue.label(id) === null)) return;
+    if (!this.data.model || (this.data.verdictFirst && (queue.label(id) === null || queue.pending().has(id)))) return;
     this.mapTimer = setTimeout(() => this.modelMap.of(id).catch(() => {}), MAP_AHEAD_MS); // said when it is asked for
   }
 
