@@ -297,6 +297,7 @@ def test_limit_samples_are_pinned_seen_by_everybody_and_compared(
     app_server: AppServer, context: BrowserContext, board: Page
 ) -> None:
     board.keyboard.press("Enter")
+    expect(board.locator(".photo").first).to_be_visible()
     board.keyboard.press("p")
     expect(board.locator(".message")).to_contain_text("needs a verdict first")
     board.keyboard.press("b")

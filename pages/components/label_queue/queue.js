@@ -16,7 +16,7 @@ const VERDICT_NAMES = ["good", "bad", "unsure"];
 const BATCH = 200; // events in one request: about 40 kB, below the limit of requests that outlive the page
 const RETRY_MS = [400, 800, 1600, 3200, 5000];
 const TIMEOUT_MS = 20000;
-const REMOUNT_MS = 400; // Streamlit may remount a component's element: keys pressed meanwhile still count
+const REMOUNT_MS = 1500; // Streamlit may remount a component's element, slowly on a busy machine: keys pressed meanwhile still count
 const ADDRESSES = { label: "/ssn/labels", map: "/ssn/map-verdicts" };
 const MAP_RETRY_MS = 5000;
 
