@@ -19,16 +19,15 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.labelled import labelled_images
 from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
-from ssn_core.dataset import from_sources
 from ssn_core.evaluation import measure
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title, score_cached
 from ssn_core.map_files import MapFiles
 from ssn_core.pipeline import fill_taps, fit
 from ssn_core.reporting import Silent
-from ssn_core.sources import scan
 
 
 def main() -> None:
@@ -47,11 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     recipe, device = recipe_from(options), best_device()
-    images = from_sources(
-        scan(options.data, fold_column="fold").items,
-        on_reject=lambda name, reason: print(f"{name}: {reason}", file=sys.stderr),
-        progress=lambda *_: None,
-    )
+    images = labelled_images(options.data)
     train, test = ([i for i in images if i.fold == fold] for fold in (options.train_fold, options.test_fold))
     with tempfile.TemporaryDirectory() as folder:
         taps = TapCache(

@@ -21,14 +21,14 @@ from typing import Any
 
 import torch
 
+from benchmarks.labelled import labelled_images
 from ssn_core.backbone import load_backbone
 from ssn_core.crossval import assign_folds, cross_validate
-from ssn_core.dataset import LabelledImage, from_sources
+from ssn_core.dataset import LabelledImage
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title
 from ssn_core.recipes import Recipe, get_recipe
 from ssn_core.reporting import Silent
-from ssn_core.sources import scan
 from ssn_core.surfaces import MATERIALS, write_surfaces
 from ssn_core.weights import SOURCES
 
@@ -48,11 +48,7 @@ def main() -> None:
         for material in options.materials:
             folder = Path(work) / material
             write_surfaces(folder, options.images, seed=options.seed, names=(material,))
-            images = from_sources(
-                scan(folder, fold_column="fold").items,
-                on_reject=lambda name, reason: print(f"{name}: {reason}", file=sys.stderr),
-                progress=lambda *_: None,
-            )
+            images = labelled_images(folder)
             for weights in options.weights:
                 began = time.monotonic()
                 figures = _cross_validated(recipe, images, weights, Path(work) / "taps", device)

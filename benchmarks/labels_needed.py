@@ -35,12 +35,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.labelled import labelled_images
 from benchmarks.learning_curve import read
 from ssn_core import metrics, selection
 from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.crossval import assign_folds
-from ssn_core.dataset import LabelledImage, from_sources
+from ssn_core.dataset import LabelledImage
 from ssn_core.descriptors import describe, describing_backbone, rendition_size
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title, score_cached
@@ -48,7 +49,6 @@ from ssn_core.model import CamNet
 from ssn_core.pipeline import fill_taps, fit
 from ssn_core.recipes import MIN_BAD, MIN_GOOD, Recipe
 from ssn_core.reporting import Silent
-from ssn_core.sources import scan
 
 ORDERS = ("random", "queue")
 ROUNDS = (8, 12, 16, 20, 24, 30, 36, 48, 64, 80, 100, 125, 160, 200)  # labels in each fold's pool
@@ -71,13 +71,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if not options.table:
-        images = from_sources(
-            scan(options.data, fold_column="fold").items,
-            on_reject=lambda name, reason: print(f"{name}: {reason}", file=sys.stderr),
-            progress=lambda *_: None,
-        )
+        images = labelled_images(options.data)
         with tempfile.TemporaryDirectory() as folder:
-            run(options, [i for i in images if i.bad is not None], options.cache or Path(folder))
+            run(options, images, options.cache or Path(folder))
     print(table(read(options.out), options.target))
 
 

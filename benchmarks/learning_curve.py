@@ -25,17 +25,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.labelled import labelled_images
 from ssn_core import metrics
 from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.crossval import assign_folds
-from ssn_core.dataset import LabelledImage, from_sources
+from ssn_core.dataset import LabelledImage
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title, score_cached
 from ssn_core.pipeline import fill_taps, fit
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Silent
-from ssn_core.sources import scan
 
 ALL = "all"
 
@@ -56,13 +56,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if not options.table:
-        images = from_sources(
-            scan(options.data, fold_column="fold").items,
-            on_reject=lambda name, reason: print(f"{name}: {reason}", file=sys.stderr),
-            progress=lambda *_: None,
-        )
+        images = labelled_images(options.data)
         with tempfile.TemporaryDirectory() as folder:
-            for line in measure(options, [i for i in images if i.bad is not None], options.cache or Path(folder)):
+            for line in measure(options, images, options.cache or Path(folder)):
                 with options.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 print(f"{line['recipe']}, {line['bad']} bad, seed {line['seed']}: AP-det {line['ap_det']:.4f}")

@@ -39,12 +39,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.labelled import labelled_images
 from ssn_core import features, training
 from ssn_core.anomalies import Truth, draw_places, marked_bad, with_noise
 from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.crossval import assign_folds, cross_validate
-from ssn_core.dataset import LabelledImage, examples, from_sources
+from ssn_core.dataset import LabelledImage, examples
 from ssn_core.features import TapCache
 from ssn_core.folded_training import FoldedTraining
 from ssn_core.imaging import load_rgb
@@ -56,7 +57,6 @@ from ssn_core.pipeline import N_FOLDS, train_model
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Silent
 from ssn_core.sampling import planned_samples
-from ssn_core.sources import scan
 from ssn_core.surfaces import MATERIALS, write_surfaces
 from ssn_core.timing import take_turns
 from ssn_core.training import Trainer
@@ -103,15 +103,6 @@ def plain_extractor(backbone: Backbone, _size: tuple[int, int], device: torch.de
         return torch.cat([tap.flatten(1) for tap in backbone(pixels.to(device))], dim=1).half()
 
     return extract
-
-
-def read_images(folder: Path, *, fold_column: str | None = None) -> list[LabelledImage]:
-    found = from_sources(
-        scan(folder, fold_column=fold_column).items,
-        on_reject=lambda name, reason: print(f"{name}: {reason}", file=sys.stderr),
-        progress=lambda *_: None,
-    )
-    return [image for image in found if image.bad is not None]
 
 
 def re_extracted(
@@ -178,7 +169,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
         write_surfaces(
             data, options.images, seed=0, names=tuple(MATERIALS), size=recipe.image_size, progress=lambda *_: None
         )
-        images = read_images(data)
+        images = labelled_images(data, fold_column=None)
         backbone = load_backbone(
             recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
         )
@@ -232,7 +223,7 @@ def passes_of(recipe: Recipe, *, n_good: int, n_bad: int) -> int:
 
 def accuracy(options: argparse.Namespace) -> dict[str, Any]:
     recipe = recipe_from(options)
-    images = read_images(options.data, fold_column="fold")
+    images = labelled_images(options.data, fold_column="fold")
     folds = assign_folds(images, from_data=True)
     backbone = load_backbone(
         recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, or_, select
@@ -11,6 +11,7 @@ from ssn_core.errors import SsnError
 from storage.db import Database, chunks
 from storage.tables import ImageRow, LabelEventRow
 
+_PAGE = 1000  # rows that `every` reads at a time
 NO_LABEL = "none"  # the filter's word for images without a verdict
 LABEL_FILTERS = ("good", "bad", "unsure", NO_LABEL)
 
@@ -75,6 +76,14 @@ def page(
         statement = statement.where(ImageRow.id > after_id)
     with db.read() as session:
         return [from_row(row, who) for row, who in session.execute(statement.order_by(ImageRow.id).limit(limit))]
+
+
+def every(db: Database, *, project_id: int, labels: tuple[str, ...] | None = None) -> Iterator[Image]:
+    """All images with these labels in the order they came in, read page by page: memory does not grow with them."""
+    after: int | None = None
+    while found := page(db, project_id=project_id, labels=labels, after_id=after, limit=_PAGE):
+        yield from found
+        after = found[-1].id
 
 
 def ids(db: Database, *, project_id: int, labels: tuple[str, ...] | None = None) -> list[int]:

@@ -27,8 +27,6 @@ from storage.job_context import JobContext
 from storage.settings import get_settings
 from storage.training_jobs import labelled_images
 
-_PAGE = 1000  # rows read at a time
-
 
 def describe(context: JobContext) -> dict[str, Any]:
     """Describe the project's images that have no descriptor yet, then bring its queues up to date. No payload."""
@@ -42,13 +40,14 @@ def describe(context: JobContext) -> dict[str, Any]:
     setup = f"{backbone.name}-{backbone.weights_hash[:16]}-{size[0]}x{size[1]}"
     where = descriptors.folder(db, project_id=project_id, setup=setup)
     known = set(descriptors.read(where)[0])
-    todo = [(image.sha256, image.extension) for image in _images(context, project_id) if image.sha256 not in known]
+    every = images.every(db, project_id=project_id)
+    missing = [(image.sha256, image.extension) for image in every if image.sha256 not in known]
 
     def on_error(key: str, error: ImageError) -> None:
         context.log.warning("Image %s cannot be described: %s", key, error)
 
     def files() -> Iterator[tuple[str, Path]]:
-        for sha256, extension in todo:
+        for sha256, extension in missing:
             try:
                 yield sha256, thumbnails.thumbnail(db.data_dir, sha256=sha256, extension=extension)
             except ImageError as error:
@@ -60,17 +59,10 @@ def describe(context: JobContext) -> dict[str, Any]:
         if found:
             descriptors.add(where, found)
         done += len(chunk)
-        context.progress("Comparing images", done, len(todo))
+        context.progress("Comparing images", done, len(missing))
     descriptors.forget_others(where)
     context.progress("Ordering images", 0, 0)
     return {"described": done, "images": label_queues.build(db, project_id=project_id, described=where)}
-
-
-def _images(context: JobContext, project_id: int) -> Iterator[images.Image]:
-    after: int | None = None
-    while page := images.page(context.db, project_id=project_id, after_id=after, limit=_PAGE):
-        yield from page
-        after = page[-1].id
 
 
 def estimate_gain(context: JobContext) -> dict[str, Any]:

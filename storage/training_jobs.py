@@ -169,7 +169,7 @@ def _kept_predictions(context: JobContext, states: Path, project_id: int) -> Ite
         columns = [kept[name].tolist() for name in ("keys", "scores", "roles")]
     known = {key: (score_, role) for key, score_, role in zip(*columns, strict=True)}
     maps_of_run = MapFiles(states / _MAPS)
-    for image in _all_images(context.db, project_id=project_id):
+    for image in images.every(context.db, project_id=project_id):
         if image.sha256 in known:
             score_, role = known[image.sha256]
             try:
@@ -322,15 +322,8 @@ def labelled_images(db: Database, *, project_id: int) -> list[LabelledImage]:
             part=image.part,
             mask=files.mask_path(db.data_dir, sha256=image.mask_sha256) if image.mask_sha256 else None,
         )
-        for image in _all_images(db, project_id=project_id, labels=("good", "bad"))
+        for image in images.every(db, project_id=project_id, labels=("good", "bad"))
     ]
-
-
-def _all_images(db: Database, *, project_id: int, labels: tuple[str, ...] | None = None) -> Iterator[images.Image]:
-    after: int | None = None
-    while page := images.page(db, project_id=project_id, labels=labels, after_id=after, limit=_PAGE):
-        yield from page
-        after = page[-1].id
 
 
 def _missing(db: Database, *, model_id: int) -> Iterator[images.Image]:
