@@ -13,7 +13,7 @@ from storage import jobs, registry
 from storage.db import Database
 from storage.tables import ImageRow, PredictionRow
 
-LEARNED = ("train", "calibration", "test", "out_of_fold")  # roles of images whose label the training knew
+KNEW_LABEL = ("train", "calibration", "test", "out_of_fold")  # roles of images whose label the training knew
 _MORE = (50, 100, 200, 500)  # labels, of which those are told that are no more than three times as many as there are
 _LIKELY = 0.5  # more labels are called likely to help from this probability on
 
@@ -68,13 +68,15 @@ def retraining(db: Database, *, model: registry.Model) -> Retraining:
     known = (
         select(PredictionRow.image_id)
         .where(
-            PredictionRow.model_id == model.id, PredictionRow.image_id == ImageRow.id, PredictionRow.role.in_(LEARNED)
+            PredictionRow.model_id == model.id,
+            PredictionRow.image_id == ImageRow.id,
+            PredictionRow.role.in_(KNEW_LABEL),
         )
         .exists()
     )
     n = func.count()
     new = select(n).where(ImageRow.project_id == model.project_id, ImageRow.label.in_(("good", "bad")), ~known)
-    learned = select(n).where(PredictionRow.model_id == model.id, PredictionRow.role.in_(LEARNED))
+    learned = select(n).where(PredictionRow.model_id == model.id, PredictionRow.role.in_(KNEW_LABEL))
     with db.read() as session:
         n_new, n_known = session.scalar(new.select_from(ImageRow)) or 0, session.scalar(learned) or 0
     return Retraining(n_known, n_new, enough=n_new >= max(10, n_known / 5))
