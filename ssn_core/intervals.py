@@ -19,9 +19,9 @@ chance of the simulation. What is to be held is AUROC and AP of endlessly many i
 Near 1 the lower end cannot be missed: it is never above that of perfect separation, for few images show hardly a
 mistake, and the truth may be far lower even if they show none. For a truth above it the upper end takes the whole risk.
 
-Where more than 96.5 % are held all the same, it is for one of these reasons:
+Where more than 96.5 % are held all the same, these are the cases:
 
-- Student's t is a little too wide for ten bad images: AUROC then holds 96.2 to 97.8 %.
+- With ten bad images AUROC holds 96.2 to 97.8 %: there is room for narrower intervals that is not used yet.
 - AP hangs on the few good images above the first bad ones. Scores with normal and with heavy tails look alike until
   such an image is drawn, so what keeps 94 % under heavy tails holds 96 to 98 % under normal ones.
 - The difference of two models that both make few mistakes lies in images that nobody saw: up to 100 %. Without the
