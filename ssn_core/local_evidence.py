@@ -28,15 +28,24 @@ from torch.nn import functional as F
 from ssn_core.heads import Output, pool_top
 from ssn_core.padding import pad_edges
 
-_LEVEL = 0.999  # quantile of good images' CAM cells at which the context's logit is 0
-_DARK = 0.95  # quantile below which a CAM cell of a bad image points at nothing
-_TOP = 0.5  # a place is pointed at from this share of the way from dark to the image's highest cell
-_CELLS_PER_GOOD = 600
 _STEPS, _POSITIVES, _NEGATIVES = 300, 1024, 4096  # optimiser steps, and cells of a step
 _LR, _WEIGHT_DECAY = 3e-3, 1e-2
 _LEAST = 1e-3  # of a standard deviation
 _SURE = -1e-30  # highest log-probability, a logit of 69: beyond it float32 has no smaller numbers
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # Gaussian of one cell's standard deviation
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """Which cells the local head learns from. The defaults are every recipe's; others are for trials."""
+
+    level: float = 0.999  # quantile of good images' CAM cells at which the context's logit is 0
+    dark: float = 0.95  # quantile of the same below which a CAM cell of a bad image points at nothing
+    top: float = 0.5  # a place is pointed at from this share of the way from dark to the image's highest cell
+    cells_per_good: int = 600
+
+
+_SETTINGS = LocalSettings()
 
 
 class LocalHead(nn.Module):
@@ -79,11 +88,11 @@ class LocalHead(nn.Module):
         """CAM (B, h, w) and every layer1 cell's own logit (B, H1, W1) -> score (B,) and map (B, H1, W1)."""
         context = (enlarged(cam, (place.shape[-2], place.shape[-1])) - self.level) / self.spread
         both = F.logsigmoid(context) + F.logsigmoid(place)
-        sure = self._smooth(both).clamp_max(_SURE)
+        sure = self.smooth(both).clamp_max(_SURE)
         cells = sure - torch.log(-torch.expm1(sure))
         return Output(score=pool_top(cells, self.pooling_fraction), cam=cells)
 
-    def _smooth(self, cells: Tensor) -> Tensor:
+    def smooth(self, cells: Tensor) -> Tensor:
         """(B, h, w), averaged over neighbours; the edge is continued."""
         padded = pad_edges(cells[:, None], len(_BINOMIAL) // 2, "replicate")
         return F.conv2d(F.conv2d(padded, self.kernel.view(1, 1, -1, 1)), self.kernel.view(1, 1, 1, -1))[:, 0]
@@ -108,10 +117,12 @@ class LocalTraining:
 
     Args:
         seed: of the choice of cells and of the fit.
+        settings: which cells are chosen.
     """
 
-    def __init__(self, head: LocalHead, *, seed: int) -> None:
+    def __init__(self, head: LocalHead, *, seed: int, settings: LocalSettings = _SETTINGS) -> None:
         self.head = head
+        self.settings = settings
         self.rng = np.random.default_rng(seed)
         self.seed = seed
         self._cams: list[NDArray[np.float32]] = []  # of good images: what the CAM says where nothing is
@@ -121,7 +132,7 @@ class LocalTraining:
     @cached_property
     def _dark(self) -> float:
         """From here on a CAM cell points at something."""
-        return float(np.quantile(np.concatenate(self._cams), _DARK))
+        return float(np.quantile(np.concatenate(self._cams), self.settings.dark))
 
     def add(self, image: Pointed) -> None:
         """Take an image's cells: of a good one some at random, of a bad one those its CAM points at, if it does.
@@ -131,13 +142,13 @@ class LocalTraining:
         cells = image.tap1.flatten(1).T  # (H1 * W1, C)
         if not image.bad:
             self._cams.append(image.cam.flatten().float().cpu().numpy())
-            chosen = self.rng.permutation(len(cells))[:_CELLS_PER_GOOD]
+            chosen = self.rng.permutation(len(cells))[: self.settings.cells_per_good]
             self._good.append(cells[torch.from_numpy(chosen).to(cells.device)].float())
             return
         fine = enlarged(image.cam[None], (image.tap1.shape[-2], image.tap1.shape[-1]))[0]
         peak = float(fine.max())
         if peak > self._dark:
-            self._bad.append(cells[(fine >= self._dark + _TOP * (peak - self._dark)).flatten()].float())
+            self._bad.append(cells[(fine >= self._dark + self.settings.top * (peak - self._dark)).flatten()].float())
 
     def fit(self) -> None:
         """Fit the head; each bad image has the same say, however large the place that its CAM points at.
@@ -146,7 +157,7 @@ class LocalTraining:
         """
         head = self.head
         cams = np.concatenate(self._cams).astype(np.float64)
-        head.level.fill_(float(np.quantile(cams, _LEVEL)))
+        head.level.fill_(float(np.quantile(cams, self.settings.level)))
         head.spread.fill_(max(float(cams.std()), _LEAST))
         if not self._bad:
             for parameter in head.out.parameters():

@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from ssn_core.errors import SettingError
-from ssn_core.local_evidence import LocalHead, LocalTraining, Pointed
+from ssn_core.local_evidence import LocalHead, LocalSettings, LocalTraining, Pointed
 from ssn_core.metrics import ap
 from ssn_core.model import CamNet
 from ssn_core.recipes import get_recipe
@@ -77,9 +77,9 @@ def images(n: int, *, bad: bool, seed: int) -> tuple[list[Pointed], list[np.ndar
     return found, lines
 
 
-def trained(good: list[Pointed], bad: list[Pointed], seed: int = 0) -> LocalHead:
+def trained(good: list[Pointed], bad: list[Pointed], seed: int = 0, settings: LocalSettings | None = None) -> LocalHead:
     head = LocalHead(CHANNELS, width=16, pooling_fraction=0.01)
-    training = LocalTraining(head, seed=seed)
+    training = LocalTraining(head, seed=seed, **({} if settings is None else {"settings": settings}))
     for image in (*good, *bad):
         training.add(image)
     training.fit()
@@ -117,6 +117,16 @@ def test_training_is_repeatable_and_leaves_others_random_numbers_alone() -> None
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     other = trained(good, bad, seed=1).state_dict()
     assert not torch.equal(other["hidden.weight"], first["hidden.weight"])
+
+
+def test_trials_can_choose_other_cells() -> None:
+    good, bad = images(6, bad=False, seed=1)[0], images(3, bad=True, seed=2)[0]
+    own = trained(good, bad).state_dict()
+    level = trained(good, bad, settings=LocalSettings(level=0.5)).state_dict()
+    assert level["level"] < own["level"]
+    assert all(torch.equal(value, own[name]) for name, value in level.items() if name != "level")
+    for settings in (LocalSettings(top=0.9), LocalSettings(dark=1.0, top=0.0), LocalSettings(cells_per_good=10)):
+        assert not torch.equal(trained(good, bad, settings=settings).state_dict()["mean"], own["mean"]), settings
 
 
 def test_where_no_cam_points_at_anything_the_map_is_the_cams() -> None:
