@@ -318,6 +318,18 @@ def settle_choice(key: str, options: list[int], value: int) -> None:
         st.session_state[key] = value
 
 
+def settle_words(key: str, words: list[str], value: str) -> None:
+    """Tell the browser again what is chosen in a selector whose options read differently now: it keeps the old words.
+
+    Args:
+        words: of all options.
+        value: the option that is chosen at first.
+    """
+    if st.session_state.get(f"{key}-words") != words:
+        st.session_state[f"{key}-words"] = words
+        st.session_state[key] = st.session_state.get(key, value)
+
+
 def board_key(model: int) -> str:
     """The key of the threshold board: a model's own."""
     return f"{Key.THRESHOLD_BOARD}-{model}"

@@ -104,12 +104,12 @@ def draw_form(project: projects.Project, counts: projects.Counts) -> Recipe:
     Returns:
         the recipe that is chosen, before any other setting.
     """
-    unfit = {name for name, recipe in RECIPES.items() if _lacking(recipe, counts) is not None}
+    titles = {name: one.title + (NOT_YET if _lacking(one, counts) is not None else "") for name, one in RECIPES.items()}
+    state.settle_words(state.Key.TRAIN_RECIPE, list(titles.values()), DEFAULT_RECIPE)
     recipe_name = st.selectbox(
         "Recipe",
         list(RECIPES),
-        index=list(RECIPES).index(DEFAULT_RECIPE),
-        format_func=lambda name: RECIPES[name].title + (NOT_YET if name in unfit else ""),
+        format_func=titles.__getitem__,
         key=state.Key.TRAIN_RECIPE,
         persist_state="session",
     )

@@ -59,6 +59,20 @@ def test_the_image_size_follows_the_project(db: Database, project: projects.Proj
     assert jobs.active(db, kinds=("train",))[0].payload["image_size"] == [704, 256]
 
 
+def test_the_browser_is_told_the_recipe_again_when_its_words_change(db: Database, project: projects.Project) -> None:
+    other = projects.create(db, name="Only good")
+    add_images(db, other.id, ["good"] * 8)
+    app = open_page("train")
+    app.selectbox(key=state.Key.PROJECT_SELECT).set_value(project.id).run()
+    assert not app.run().selectbox(key=state.Key.TRAIN_RECIPE).proto.set_value
+    for chosen, said in ((other.id, train_panel.NOT_YET), (project.id, "")):
+        app.selectbox(key=state.Key.PROJECT_SELECT).set_value(chosen).run()
+        recipe = app.selectbox(key=state.Key.TRAIN_RECIPE)
+        assert recipe.value == "cam"
+        assert recipe.proto.set_value
+        assert recipe.proto.raw_value == RECIPES["cam"].title + said
+
+
 def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project: projects.Project) -> None:
     app = open_page("train")
     app.number_input(key="train-epochs").set_value(7).run()
