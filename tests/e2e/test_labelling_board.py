@@ -203,6 +203,10 @@ def test_a_stack_takes_one_verdict_for_all_and_can_be_opened(
     expect(tiles.nth(3)).to_have_attribute(
         "aria-label", "part-0004.png and 1 more: one verdict for all: 1 of 2 labelled"
     )
+    page.keyboard.press("g")
+    expect(page.locator(".message")).to_contain_text("Good for 2 images, 1 of which had another verdict")
+    page.keyboard.press("z")
+    expect(page.locator(".message")).to_contain_text("Undone for 2 images")
     page.get_by_role("button", name="Stacks").click()
     expect(tiles).to_have_count(8)
 

@@ -112,6 +112,7 @@ class Board extends SingleView {
     const single = this.view === "single";
     const seconds = single && images.length === 1 ? Math.round(performance.now() - this.shownAt) / 1000 : null;
     const origin = single ? "single" : "board";
+    const replaced = images.filter((id) => queue.label(id) && queue.label(id) !== verdict).length;
     const done = queue.recordAll(this.project, images.map((image) => ({ image, verdict, seconds, origin, name: this.items.get(image)?.name })));
     if (!done) {
       this.message = "Please type your name in the sidebar first: each verdict is kept under a name.";
@@ -120,7 +121,8 @@ class Board extends SingleView {
     for (const image of images) this.given.add(image);
     const word = this.data.palette[verdict].word;
     const left = asked.length - free.length ? ` ${asked.length - free.length} left to others who have them now.` : "";
-    this.message = images.length > 1 || left ? `${word} for ${images.length} images. ${this.keyMap.shown("undo")} takes it back.${left}` : "";
+    const before = replaced ? `, ${replaced} of which had another verdict` : "";
+    this.message = images.length > 1 || left ? `${word} for ${images.length} images${before}. ${this.keyMap.shown("undo")} takes it back.${left}` : "";
     if (this.selection.size) this.selection.clear();
     return this.move(advance ? this.nextFree(last + 1) : last, { keepMessage: true, past: true, chosen: !advance });
   }
