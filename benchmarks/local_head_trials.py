@@ -129,7 +129,7 @@ class Variant:
     map_of: MapOf = agreed
     settings: LocalSettings = _RECIPES_OWN
     width: int = 64
-    rounds: int = 1  # 2 = self-training: fitted again, on the places that the first head's own map points at
+    rounds: int = 1  # more = self-training: fitted again, on the places that the map of the round before points at
     q: float = 0.001  # share of the map's cells whose mean is the score
     sigma: float = 1.0  # pixels; blur of the map that is measured
     seed: int = 0
@@ -148,6 +148,11 @@ VARIANTS: dict[str, Variant] = {
     "layer1 alone": Variant(place_alone),
     "layer1 alone, self-training instead of agreement": Variant(place_alone, rounds=2),
     "agreement and self-training": Variant(rounds=2),
+    "agreement and self-training, seed 1 of the fit": Variant(rounds=2, seed=1),
+    "agreement and self-training, seed 2 of the fit": Variant(rounds=2, seed=2),
+    "agreement and self-training, three rounds": Variant(rounds=3),
+    "agreement and self-training, smoothed twice": Variant(smoother(2), rounds=2),
+    "agreement and self-training, blurred by 4 pixels": Variant(rounds=2, sigma=4.0),
     "without smoothing": Variant(unsmoothed),
     "smoothed twice": Variant(smoother(2)),
     "smoothed four times": Variant(smoother(4)),

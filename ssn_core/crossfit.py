@@ -31,12 +31,14 @@ def deal_blocks(labels: NDArray[np.int8], groups: Sequence[str], *, blocks: int 
         blocks: wished number; fewer where fewer groups hold a bad image, or a good one.
 
     Returns:
-        (N,) from 0; None where fewer than two groups hold a bad image, or a good one: nothing can be left out then.
+        (N,) from 0; None where only one group holds a bad image, or a good one: nothing can be left out then. Without
+        any bad image the good ones alone are dealt, for rules that need no others.
     """
     holds: dict[str, set[int]] = {}
     for label, group in zip(labels.tolist(), groups, strict=True):
         holds.setdefault(group, set()).add(label)
-    n = min(blocks, *(sum(kind in found for found in holds.values()) for kind in (0, 1)))
+    holders = [sum(kind in found for found in holds.values()) for kind in (0, 1)]
+    n = min([blocks, *filter(None, holders)]) if holds else 0
     if n < 2:
         return None
     order = sorted(holds, key=lambda group: (1 not in holds[group], 0 not in holds[group], _shuffled(group)))

@@ -39,7 +39,8 @@ def device_title(device: torch.device) -> str:
     """The device in words, for people and reports."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    n = torch.get_num_threads()
+    return f"CPU, {n} thread{'' if n == 1 else 's'}"
 
 
 @torch.inference_mode()

@@ -42,6 +42,12 @@ def pooling_fraction(model: Model) -> float | None:
     return float(found) if isinstance(found, int | float) and 0 <= found <= 1 else None
 
 
+def has_second_head(model: Model) -> bool:
+    """Whether a head of its own computes the score, from the features and the whole map: no cell has a share in it."""
+    settings = model.summary.get("settings", {})
+    return "pooling_fraction" in settings and settings["pooling_fraction"] is None
+
+
 def need_pooling_fraction(model: Model) -> float:
     """:func:`pooling_fraction`, where nothing can be said without it.
 
@@ -49,11 +55,9 @@ def need_pooling_fraction(model: Model) -> float:
         SsnError: the model's score is no mean of cells, or the model does not say.
     """
     fraction = pooling_fraction(model)
-    settings = model.summary.get("settings", {})
-    if "pooling_fraction" in settings and settings["pooling_fraction"] is None:
+    if has_second_head(model):
         raise SsnError(
-            f"A {model.recipe} score is no mean of map cells: a second head computes it from the features and the "
-            "whole map, so no cell's share in it is known",
+            "A second head makes this score from the whole map: no cell has a share of its own",
             action="Look at the map itself, or train with a CAM recipe to see which cells count",
         )
     if fraction is None:

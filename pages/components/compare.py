@@ -249,13 +249,14 @@ def figure_table(measured: Measured) -> pd.DataFrame:
             f"{figure(value)} {interval_words(interval)}"
             for value, interval in zip(measured.ap, measured.ap_intervals, strict=True)
         ],
-        "Escape rate": [" ".join(rate_words(done.escapes, done.n_bad)) for done in outcomes],
-        "Overkill rate": [" ".join(rate_words(done.overkill, done.n_good)) for done in outcomes],
+        "Escape rate": [" ".join(rate_words(done.escapes, done.n_bad, "bad")) for done in outcomes],
+        "Overkill rate": [" ".join(rate_words(done.overkill, done.n_good, "good")) for done in outcomes],
     }
     to_person = [done.to_person for done in outcomes]
     if any(to_person):
         rows["To a person"] = [
-            " ".join(rate_words(n, done.n_good + done.n_bad)) for n, done in zip(to_person, outcomes, strict=True)
+            " ".join(rate_words(n, done.n_good + done.n_bad, "such"))
+            for n, done in zip(to_person, outcomes, strict=True)
         ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["A", "B"])
 

@@ -28,10 +28,13 @@ ORIGINS = {
     "test": "The scores come from a fixed test split: images whose group was set aside for ever, never used to train, "
     "nor by a rule to choose its threshold, nor to set the colour scale.",
     "out_of_fold": "The scores are out-of-fold: the labelled images were divided by group, and each was scored by a "
-    "model trained without its fold. A rule has no other scores to choose its threshold on, so it is counted "
-    "crosswise: the parts are dealt into up to five blocks, and each block is counted at the threshold that the rule "
-    "chooses on the others. That is the honest figure; at the rule's one threshold the tiles flatter.",
+    "model trained without its fold.",
 }
+CROSSWISE = (
+    "A rule has no other scores to choose its threshold on, so it is counted crosswise: the parts are dealt into up to "
+    "five blocks, and each block is counted at the threshold that the rule chooses on the others. That is the honest "
+    "figure; at the rule's one threshold the tiles flatter."
+)
 ORIGIN_TITLES = {"test": "fixed test split", "out_of_fold": "out-of-fold scores"}
 
 
@@ -99,7 +102,7 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
         chosen_on=_where_chosen(chosen),
         targets=targets,
     )
-    st.caption(ORIGINS[held_out.kind])
+    st.caption(" ".join([ORIGINS[held_out.kind], *([CROSSWISE] if _dealt(chosen) else [])]))
     _versions(versions)
     draw_pixel_figures(model.summary or {})
     _images_table(model, held_out, operating(state.board_told(model.id, "operating"), versions[0]))
@@ -131,11 +134,16 @@ def _chosen_on(db: Database, model: registry.Model, held_out: predictions.HeldOu
     return labelled_scores(db, model, "calibration") if held_out.kind == "test" else held_out
 
 
+def _dealt(chosen: predictions.HeldOut) -> bool:
+    """Whether rules are counted crosswise on these scores."""
+    return chosen.kind == "out_of_fold" and crossfit.deal_blocks(chosen.labels, chosen.groups) is not None
+
+
 def _where_chosen(chosen: predictions.HeldOut) -> str:
     basis = f"{chosen.n_good:,} good, {chosen.n_bad:,} bad"
     if chosen.kind == "calibration":
         return f"Chosen on calibration images ({basis}); counted on the test images"
-    if crossfit.deal_blocks(chosen.labels, chosen.groups) is None:
+    if not _dealt(chosen):
         return f"Chosen and counted on the same out-of-fold scores ({basis})"
     return f"Chosen on out-of-fold scores ({basis}); counted on parts that had no say"
 

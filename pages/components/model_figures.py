@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.components import resources
-from pages.components.text import figure, percent, prose
+from pages.components.text import NOT_AVAILABLE, figure, percent, prose
 from ssn_core import metrics
 from ssn_core.honest import Counted
 from ssn_core.intervals import ap_interval, auroc_interval
@@ -48,13 +48,13 @@ def draw_figures(entry: lineage.Entry, stamp: int) -> None:
         return
     done = found.counted.outcome
     lines = [
-        ("I-AUROC", figure(found.auroc), interval_words(found.auroc_interval)),
-        ("AP-det", figure(found.ap), interval_words(found.ap_interval)),
-        ("Escapes", *rate_words(done.escapes, done.n_bad)),
-        ("Overkill", *rate_words(done.overkill, done.n_good)),
+        ("I-AUROC", figure(found.auroc), area_words(found.auroc_interval, found.n_good, found.n_bad)),
+        ("AP-det", figure(found.ap), area_words(found.ap_interval, found.n_good, found.n_bad)),
+        ("Escapes", *rate_words(done.escapes, done.n_bad, "bad")),
+        ("Overkill", *rate_words(done.overkill, done.n_good, "good")),
     ]
     if model.threshold_low is not None or done.to_person:  # crosswise a pair of rates may need two where all need one
-        lines.append(("To a person", *rate_words(done.to_person, found.n_good + found.n_bad)))
+        lines.append(("To a person", *rate_words(done.to_person, found.n_good + found.n_bad, "such")))
     st.markdown("  \n".join(f"{name} **{value}** {interval}" for name, value, interval in lines))
     split = SPLITS.get(model.held_out, model.held_out)
     st.caption(
@@ -90,9 +90,19 @@ def interval_words(interval: Interval | None, digits: int = 3) -> str:
     return "" if interval is None else f"({interval.low:.{digits}f} to {interval.high:.{digits}f})"
 
 
-def rate_words(events: int, n: int) -> tuple[str, str]:
-    """A rate as "2.0 %, 1 of 50" and its interval in brackets; "n/a" where there was nothing to count."""
+def area_words(interval: Interval | None, n_good: int, n_bad: int) -> str:
+    """The interval of an area in brackets; where the area is n/a, which images are missing."""
+    missing = "good" if not n_good else "bad" if not n_bad else None
+    return interval_words(interval) if missing is None else f"(no {missing} image held out)"
+
+
+def rate_words(events: int, n: int, kind: str) -> tuple[str, str]:
+    """A rate and, in brackets, its interval, with the counts: "2.0 %", "(0.4 % to 10.5 %), 1 of 50".
+
+    Args:
+        kind: of the images that are counted, "bad"; where there is none, that is why the rate is "n/a".
+    """
     interval = rate_interval(events, n)
     if interval is None:
-        return "n/a", "(no such image)"
+        return NOT_AVAILABLE, f"(no {kind} image held out)"
     return f"{percent(events / n)}", f"({percent(interval.low)} to {percent(interval.high)}), {events:,} of {n:,}"

@@ -17,6 +17,7 @@ from storage import labels, lineage, projects, registry, snapshots
 
 SHOWN_CHANGES = 200  # images of one kind of change that are listed by name
 WEIGHTS = {"imagenet": "ImageNet weights", "bundled": "bundled weights", "random": "random weights"}
+LONGEST_VALUE = 32  # characters of a setting's value; a hash has more, a recipe's name has not
 CHANGED, ARCHIVE, DELETE = "What changed", "Archive", "Delete …"
 SETTING_WORDS = {
     "held_out": "held-out images",
@@ -119,9 +120,10 @@ def changes_line(changes: snapshots.Changes) -> str:
         parts.append(f"{count(len(changes.flipped), 'label')} flipped")
     words = [", ".join(parts) or "same labels"]
     if changes.settings:
+        recipe = [change for change in changes.settings if change.name == "recipe"]
         named = [
             f"{prose(_setting(c.name))} {prose(_value(c, 'before'))} → {prose(_value(c, 'after'))}"
-            for c in changes.settings[:2]
+            for c in recipe or changes.settings[:2]  # another recipe brings settings of its own
         ]
         more = len(changes.settings) - len(named)
         words.append(", ".join(named) + (f" and {count(more, 'more setting')}" if more else ""))
@@ -145,7 +147,7 @@ def _value(change: snapshots.SettingChange, side: Literal["before", "after"]) ->
     if isinstance(value, list):
         return " × ".join(str(part) for part in value)
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return SPLITS.get(text, text if len(text) <= 24 else f"{text[:12]}…")
+    return SPLITS.get(text, text if len(text) <= LONGEST_VALUE else f"{text[:12]}…")
 
 
 def _buttons(entry: lineage.Entry, project: projects.Project, offered: list[lineage.Entry]) -> None:

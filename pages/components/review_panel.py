@@ -15,7 +15,7 @@ from pages.components.map_viewer import map_viewer, stored_picture
 from pages.components.project import choose_model, models_or_stop
 from pages.components.text import count, figure, literal, prose
 from pages.components.thumb_strip import Thumb, thumb_strip
-from storage import images, jobs, predictions, projects, registry, small_defects
+from storage import images, jobs, map_evidence, predictions, projects, registry, small_defects
 
 PAGE = 200  # images in one worklist: more than anybody looks through before asking again
 AHEAD = 3  # pictures that the browser fetches before they are asked for
@@ -50,19 +50,43 @@ ALARM = (
     "cell alone, with the same bias, reaches the threshold. A defect smaller than the cells that count is diluted like "
     "that. A good part with one hot cell is listed too."
 )
-EVIDENCE = """
-The map is the evidence: the **score is the mean of its highest cells plus a bias**, exactly. Each of those cells adds
-its value divided by their number, any other cell adds nothing. The colours are smoothed for the eye; the numbers below
-the picture are not. A cell sees more than the place it covers.
-
-**Drag over the picture** to cover cells: each gets the median of all the others, and as many highest cells as before
-are averaged again. That is the effect on this map alone, not a new look of the network at a changed photo: cells beside
-the covered ones saw that place too.
-
-**K** outlines the cells that count, **Esc** clears the cover, **H** hides the map, **M** the mask's outline. With the
-keyboard: Tab to the picture, then arrow keys, and Shift with arrow keys to cover. **D**, **E**, **N** say where the map
-looks; **Z** takes that back too.
+NO_ALARM = {  # why there are no alarms, where that is the recipe's doing
+    "second head": "Small-defect alarm: n/a. A second head makes this model's score from the whole map, so no single "
+    "cell can be held against the threshold.",
+    "highest": "This model's score is the highest cell itself: nothing is diluted, so this alarm has nothing to find.",
+}
+_SUMS = {  # pooling fraction -> what the score is; any other: the mean of the highest cells
+    0: "is the map's highest cell plus a bias**, exactly. Any other cell adds nothing.",
+    1: "is the mean of all cells of the map plus a bias**, exactly. Each cell adds its value divided by their number.",
+}
+_SOME = (
+    "is the mean of its highest cells plus a bias**, exactly. Each of those cells adds its value divided by their "
+    "number, any other cell adds nothing."
+)
+_KEYS = """
+**H** hides the map, **M** the mask's outline. **D**, **E**, **N** say where the map looks; **Z** takes that back too.
 """
+_SHARES = (
+    """
+The map is the evidence: the **score {}
+The colours are smoothed for the eye; the numbers below the picture are not. A cell sees more than the place it covers.
+
+**Drag over the picture** to cover cells: each gets the median of all the others, and the score is taken again. That is
+the effect on this map alone, not a new look of the network at a changed photo: cells beside the covered ones saw that
+place too.
+
+**K** outlines the cells that count, **Esc** clears the cover. With the keyboard: Tab to the picture, then arrow keys,
+and Shift with arrow keys to cover.
+"""
+    + _KEYS
+)
+_SECOND_HEAD = (
+    """
+The map shows where the network sees a defect. The **score comes from a second head**, which looks at the features and
+at the whole map: no cell has a share of its own in it, so none can be covered. The colours are smoothed for the eye.
+"""
+    + _KEYS
+)
 WITHHELD = "The map appears after your verdict"
 VERDICT_FIRST = (
     "This project asks for verdicts before the model: whoever has seen a map is swayed by it. You may change the "
@@ -132,6 +156,9 @@ def _draw(model: registry.Model, filter_name: str, *, verdict_first: bool) -> No
     with listing:
         order = _order()
     with large:
+        if filter_name == "small_defects" and (reason := why_no_alarm(model)) is not None:
+            st.info(reason, icon=":material/info:")
+            return
         listed = _worklist(model, filter_name, order)
         if not listed:
             all_well = filter_name in ("misses", "false_alarms", "small_defects")
@@ -268,15 +295,37 @@ def draw_facts(model: registry.Model, image: images.Image, entry: state.ReviewEn
     said = model.verdict(entry.score)
     role, meaning = ROLES.get(entry.role, (entry.role, ""))
     st.markdown(literal(image.name))
-    st.markdown(f"**Model: {_verdict(said)}**", help=EVIDENCE)
-    low = "" if model.threshold_low is None else f"{figure(model.threshold_low)} and "
-    st.caption(f"score {figure(entry.score)} · threshold{'s' if low else ''} {low}{figure(model.threshold)}")
+    st.markdown(f"**Model: {_verdict(said)}**", help=evidence_help(model))
+    st.caption(score_line(model, entry.score))
     by = f" by {prose(image.label_inspector)}" if image.label_inspector else ""
     st.markdown(f"**Label: {_verdict(image.label)}**{by}")
     if image.label in ("good", "bad") and said in ("good", "bad") and image.label != said:
         st.badge("Miss" if said == "good" else "False alarm", color="orange")
     st.markdown(f"**{role}**")
     st.caption(meaning)
+
+
+def evidence_help(model: registry.Model) -> str:
+    """How score and map belong together, which differs from recipe to recipe, and the keys."""
+    if map_evidence.has_second_head(model):
+        return _SECOND_HEAD
+    fraction = map_evidence.pooling_fraction(model)
+    return _SHARES.format(_SOME if fraction is None else _SUMS.get(fraction, _SOME))
+
+
+def why_no_alarm(model: registry.Model) -> str | None:
+    """Why the small-defect alarm says nothing about a model of this kind, or None."""
+    if map_evidence.has_second_head(model):
+        return NO_ALARM["second head"]
+    return NO_ALARM["highest"] if map_evidence.pooling_fraction(model) == 0 else None
+
+
+def score_line(model: registry.Model, score: float) -> str:
+    """Score and thresholds. A threshold just above the highest good score reads the same in three digits."""
+    cuts = [cut for cut in (model.threshold_low, model.threshold) if cut is not None]
+    just = any(score < cut and figure(score) == figure(cut) for cut in cuts)
+    named = f"threshold{'s' if len(cuts) > 1 else ''} {' and '.join(map(figure, cuts))}"
+    return f"score {figure(score)}{', just below' if just else ' ·'} {named}"
 
 
 def _verdict(verdict: str | None) -> str:

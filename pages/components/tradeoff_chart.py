@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from pages.components import palette
-from pages.components.text import NOT_AVAILABLE, plain
+from pages.components.text import NOT_AVAILABLE, count, plain
 from pages.components.tradeoff_points import ACCEPTABLE, Point, front, on_chart
 from ssn_core.published import PUBLISHED_SPEED
 
@@ -166,7 +166,7 @@ def _hover(point: Point) -> str:
         f"{row.parameters / 1e6:.2f} M parameters, {row.multiply_adds / 1e9:.2f} G multiply-adds "
         f"(published way {row.reference_multiply_adds / 1e9:.2f})",
         f"Computed {row.computation}; scores within {row.error:.1g} of plain",
-        f"{html.escape(row.machine)}, {row.threads} threads, torch {row.torch}, {row.measured_at[:10]}",
+        f"{html.escape(row.machine)}, {count(row.threads, 'thread')}, torch {row.torch}, {row.measured_at[:10]}",
     ]
     return "<br>".join(lines)
 

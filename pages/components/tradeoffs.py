@@ -113,7 +113,7 @@ def _since(points: Sequence[Point]) -> str:
     rows = [point.row for point in points if point.row is not None]
     if not rows:
         return "No model is measured yet: about a minute a model, as a job in the background."
-    devices = sorted({f"{row.machine}, {row.threads} threads" for row in rows})
+    devices = sorted({f"{row.machine}, {count(row.threads, 'thread')}" for row in rows})
     words = f"Measured on {prose(devices[0])}; {', '.join(sorted({row.measured_at[:10] for row in rows}))}."
     if len(devices) > 1:
         return f"Measured on different machines ({prose('; '.join(devices))}): measure all again before comparing."
@@ -138,7 +138,11 @@ def draw_table(points: Sequence[Point]) -> None:
     """All figures in a table, and everything that was measured as CSV."""
     st.subheader("All models", anchor=False)
     # A long name is cut, and shown whole by a click: it would push the last columns out of a small screen.
-    widths = {"Model": st.column_config.TextColumn(width=150)}
+    widths = {
+        "No.": st.column_config.NumberColumn(width=45),
+        "Model": st.column_config.TextColumn(width=140),
+        "I-AUROC (95 %)": st.column_config.TextColumn(width=155),  # the interval whole
+    }
     st.dataframe(table(points), hide_index=True, column_config=widths, key="tradeoffs-table")
     if reasons := why_not_available(points):
         st.caption(reasons)

@@ -65,7 +65,8 @@ def draw_labels(counts: projects.Counts, recipe: Recipe) -> str | None:
     missing = missing_labels(counts)
     if missing is not None:
         reason = f"{missing[0].upper()}{missing[1:]}: at least {MIN_GOOD} good and {MIN_BAD} bad are needed."
-        st.warning(f"**Training cannot start yet.** {reason}", icon=":material/label:")
+        other = " Or choose a recipe that learns from good images only." if counts.good >= MIN_GOOD else ""
+        st.warning(f"**Training cannot start yet.** {reason}{other}", icon=":material/label:")
         go("label" if counts.total else "data")
         return reason
     if (reason := _lacking(recipe, counts)) is not None:

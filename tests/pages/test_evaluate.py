@@ -15,7 +15,7 @@ from pages.components import evaluation, state
 from pages.components.suggestions import Targets, suggest
 from pages.components.threshold_board import Operating, operating
 from ssn_core import intervals
-from ssn_core.rules import BY_HAND, Rule, chosen_on
+from ssn_core.rules import BY_HAND, FROM_TRAINING, Rule, by_training, chosen_on
 from storage import images, labels, predictions, projects, registry, thresholds
 from storage.db import Database
 from tests.model_seed import add_model
@@ -320,6 +320,32 @@ def test_with_one_class_only_the_other_figures_are_not_available(db: Database, o
     assert board["areas"] == {"auroc": None, "ap": None}
     assert board["missing"] == f"no {other} image held out"
     assert (board["claims"]["most"] is None) == (other == "bad")
+
+
+def test_the_page_says_that_rules_are_counted_crosswise_only_where_they_are(db: Database) -> None:
+    project = project_with_images(db, ["good"] * 5 + ["bad"])
+    ids = images.ids(db, project_id=project.id)
+    add_model(db, project.id, [(i, s, "out_of_fold") for i, s in zip(ids, SCORES, strict=False)], how=FROM_TRAINING)
+    app = open_page("evaluate")
+    assert evaluation.ORIGINS["out_of_fold"] in texts(app)  # one bad part cannot be left out
+    assert "crosswise" not in texts(app)
+    assert _board(app)["chosen_on"].startswith("Chosen and counted on the same")
+
+
+def test_where_rules_are_counted_crosswise_the_page_says_how(db: Database) -> None:
+    _seed_out_of_fold(db)
+    assert evaluation.CROSSWISE in texts(open_page("evaluate"))
+
+
+def test_with_good_parts_alone_overkill_is_counted_on_parts_that_had_no_say(db: Database) -> None:
+    project = project_with_images(db, ["good"] * 6)
+    ids = images.ids(db, project_id=project.id)
+    rows = [(i, s, "out_of_fold") for i, s in zip(ids, SCORES, strict=False)]
+    add_model(db, project.id, rows, threshold=float(np.nextafter(max(SCORES[:6]), 9)), how=by_training(0))
+    app = open_page("evaluate")
+    board = _board(app)
+    assert board["in_force"]["counted"]["overkill"] > 0  # the highest one is above all others
+    assert board["chosen_on"] == "Chosen on out-of-fold scores (6 good, 0 bad); counted on parts that had no say"
 
 
 def test_without_labels_on_held_out_images_nothing_is_claimed(db: Database) -> None:

@@ -16,6 +16,7 @@ from pages.components.text import prose
 from ssn_core import crossfit
 from ssn_core.intervals import Difference
 from ssn_core.rates import Interval
+from ssn_core.recipes import RECIPES
 from ssn_core.rules import BY_HAND, YOUDEN
 from ssn_core.thresholds import outcome
 from storage import comparison, images, jobs, labels, lineage, predictions, projects, registry, snapshots, thresholds
@@ -108,6 +109,15 @@ def test_escapes_and_overkill_say_how_they_were_counted(
     said = texts(open_page("models"))
     assert said.count("Slightly optimistic") == 1
     assert "a fixed test split" in said
+
+
+def test_without_a_bad_image_each_figure_says_why_it_is_not_there(db: Database) -> None:
+    project = project_with_images(db, ["good"] * 6)
+    add(db, project, FIRST[:6], settings={"learns_from": "good"})
+    said = texts(open_page("models"))
+    for name in ("I-AUROC", "AP-det", "Escapes"):
+        assert f"{name} **n/a** (no bad image held out)" in said
+    assert "Overkill **16.7 %**" in said
 
 
 def test_a_later_label_moves_the_figures_at_once(
@@ -271,6 +281,13 @@ def test_changes_read_as_a_sentence() -> None:
     )
     line = models_list.changes_line(Changes(added, (), (), settings))
     assert line == ("2 labels added (1 good, 1 bad); image size 64 × 64 → 128 × 64, a – → on and 1 more setting")
+
+
+def test_another_recipe_is_named_in_full_and_its_settings_are_counted() -> None:
+    for name in RECIPES:
+        others = (SettingChange("learns_from", "labels", "masks"), SettingChange("epochs", 0, 300))
+        changes = Changes((), (), (), (SettingChange("recipe", "cam", name), *others))
+        assert models_list.changes_line(changes) == f"same labels; recipe cam → {prose(name)} and 2 more settings"
 
 
 def test_a_hostile_model_name_is_shown_letter_by_letter(db: Database, project: projects.Project) -> None:

@@ -255,6 +255,44 @@ def test_no_small_defect_is_good_news_but_no_answer_is_none(db: Database, model:
     assert "1 image without a map" in app.toast[0].value
 
 
+@pytest.mark.parametrize(
+    ("fraction", "said", "never", "alarm"),
+    [
+        (None, "score comes from a second head", "Drag over the picture", "n/a. A second head makes"),
+        (0.0, "score is the map's highest cell", "second head", "the score is the highest cell itself"),
+        (1.0, "score is the mean of all cells", "second head", None),
+        (0.001, "score is the mean of its highest cells", "second head", None),
+    ],
+)
+def test_what_a_map_proves_is_said_as_the_models_recipe_has_it(
+    db: Database, project: projects.Project, fraction: float | None, said: str, never: str, alarm: str | None
+) -> None:
+    settings = {"image_size": [64, 96], "map_sigma": 4.0, "pooling_fraction": fraction}
+    ids = images.ids(db, project_id=project.id)
+    add_model(db, project.id, list(zip(ids, SCORES, ROLES, strict=True)), settings=settings)
+    app = open_page("review")
+    helped = next(one.help for one in app.markdown if one.value.startswith("**Model:"))
+    assert said in helped
+    assert never not in helped
+    app = _show(app, "small_defects")
+    assert not app.error
+    shown = [info.value.replace("This model's", "the") for info in app.info]
+    assert any(alarm in text for text in shown) if alarm else review_panel.EMPTY["small_defects"] in shown
+
+
+def test_a_threshold_just_above_the_highest_good_score_does_not_read_as_if_the_part_were_bad(
+    db: Database, project: projects.Project
+) -> None:
+    ids = images.ids(db, project_id=project.id)
+    model = add_model(db, project.id, [(ids[0], 1.5, "out_of_fold")], threshold=np.nextafter(1.5, 2))
+    assert review_panel.score_line(model, 1.5) == "score 1.500, just below threshold 1.500"
+    assert review_panel.score_line(model, 1.4) == "score 1.400 · threshold 1.500"
+    assert review_panel.score_line(model, 1.6) == "score 1.600 · threshold 1.500"
+    thresholds.save(db, model_id=model.id, threshold=2.0, threshold_low=-1.0, how="by hand", inspector="Ada")
+    model = registry.get(db, model_id=model.id)
+    assert review_panel.score_line(model, 1.5) == "score 1.500 · thresholds −1.000 and 2.000"
+
+
 def test_verdicts_before_the_model_hide_map_score_and_model_until_there_is_one(
     db: Database, project: projects.Project, model: registry.Model
 ) -> None:

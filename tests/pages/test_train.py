@@ -42,6 +42,16 @@ def test_with_no_bad_image_the_page_says_how_many_are_missing(db: Database) -> N
     assert "good labels" not in app.warning[0].value
 
 
+def test_where_there_are_good_images_alone_the_way_on_is_named(db: Database) -> None:
+    project_with_images(db, ["good"] * 30)
+    assert "choose a recipe that learns from good images only" in open_page("train").warning[0].value
+
+
+def test_where_even_good_images_are_missing_no_other_recipe_is_offered(db: Database) -> None:
+    project_with_images(db, ["good"] * (MIN_GOOD - 1))
+    assert "choose a recipe" not in open_page("train").warning[0].value
+
+
 def test_one_missing_label_is_singular(db: Database) -> None:
     project_with_images(db, ["good"] * 30 + ["bad"] * (MIN_BAD - 1))
     assert "1 bad label is missing" in open_page("train").warning[0].value

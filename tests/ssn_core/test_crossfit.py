@@ -29,12 +29,32 @@ def test_blocks_keep_groups_whole_and_spread_the_bad_ones() -> None:
     assert [int((labels[block == number] == 0).sum()) for number in range(5)] == [8] * 5
 
 
-@pytest.mark.parametrize("labels", [[], [0, 0, 0], [1, 0, 0], [1, 1, 0]])
+@pytest.mark.parametrize("labels", [[], [0], [1, 0, 0], [1, 1, 0]])
 def test_one_group_of_a_class_cannot_be_left_out(labels: list[int]) -> None:
     assert crossfit.deal_blocks(np.array(labels, dtype=np.int8), parts(len(labels))) is None
     assert (
         crossfit.crosswise(np.array(labels, dtype=np.int8), np.arange(len(labels)), parts(len(labels)), youden) is None
     )
+
+
+def test_a_rule_that_needs_good_parts_alone_is_counted_crosswise_on_them() -> None:
+    """Just above every good part: on the parts that chose it, by definition no overkill; on others, some."""
+    rng = np.random.default_rng(8)
+    labels, scores = np.zeros(60, dtype=np.int8), rng.normal(size=60)
+    groups = [f"part {i // 2}" for i in range(60)]
+
+    def above(labels: np.ndarray, scores: np.ndarray) -> crossfit.Thresholds:
+        return thresholds.above_every_good(labels, scores), None
+
+    block = crossfit.deal_blocks(labels, groups)
+    assert block is not None
+    assert np.bincount(block).tolist() == [12] * 5
+    highest = [scores[block != number].max() for number in range(5)]
+    found = crossfit.crosswise(labels, scores, groups, above)
+    assert found is not None
+    assert found.overkill == sum(score > highest[at] for score, at in zip(scores, block, strict=True)) > 0
+    assert (found.n_good, found.n_bad, found.escape_rate) == (60, 0, None)
+    assert crossfit.crosswise(labels, scores, groups, youden) is None  # it needs bad ones too
 
 
 def test_the_counts_are_those_of_loops_over_the_blocks() -> None:

@@ -407,7 +407,7 @@ def test_masks_that_were_imported_are_learned_from(filled: Database, project: in
         lambda: map_evidence.explain(filled, model=model, image=image),
         lambda: small_defects.alarms(filled, model=model, limit=5),
     ):
-        with pytest.raises(SsnError, match="no mean of map cells"):
+        with pytest.raises(SsnError, match="no cell has a share of its own"):
             ask()
 
 

@@ -204,7 +204,7 @@ class EvidenceLayer {
     const { evidence, viewer } = this;
     this.line.hidden = !viewer.data.picture.cells && !viewer.data.picture.note;
     this.toggle.hidden = !this.someCount();
-    this.outlineText.textContent = this.someCount() ? `Outline the ${evidence.k}` : "";
+    this.outlineText.textContent = this.someCount() ? `Outline the ${evidence.k > 1 ? evidence.k : "highest"}` : "";
     this.check.checked = viewer.set.cells;
     this.say();
     this.canvas.hidden = !evidence || viewer.hidden;
@@ -216,6 +216,7 @@ class EvidenceLayer {
     this.line.ariaLive = this.frame.matches?.(":focus") ? "polite" : "off";
     if (!evidence) {
       this.sum.replaceChildren(this.reason ? `Cells: n/a. ${this.reason}` : "");
+      this.sum.title = this.reason; // a narrow screen cuts the line off
       this.hint.textContent = "";
       return;
     }
@@ -237,7 +238,8 @@ class EvidenceLayer {
   /** Texts alternate between plain and bold. */
   saySum() {
     const { score, pooled, bias, k, cells, rounded } = this.evidence;
-    const highest = k < cells.length ? `mean of the ${k} highest of ${cells.length.toLocaleString("en")} cells` : "mean of all cells";
+    const all = `${cells.length.toLocaleString("en")} cells`;
+    const highest = k === 1 ? `the highest of ${all}` : k < cells.length ? `mean of the ${k} highest of ${all}` : `mean of all ${all}`;
     const sum = `${signed(pooled)} (${highest}) ${bias < 0 ? "−" : "+"} ${Math.abs(bias).toFixed(3)} (bias)`;
     const hint = this.focused() ? "Arrow keys move" : "Drag covers cells";
     return [["Score ", signed(score), ` ${rounded ? "≈" : "="} ${sum}`], rounded ? `${hint} · ±0.05 %` : hint];
@@ -247,7 +249,8 @@ class EvidenceLayer {
     const { cells, counted, columns, k } = this.evidence;
     const place = this.cell.row * columns + this.cell.column;
     const where = `Row ${this.cell.row + 1}, column ${this.cell.column + 1}: value `;
-    if (!counted[place]) return [[where, signed(cells[place]), ", does not count, share ", "0"], `not among the ${k} highest`];
+    if (!counted[place]) return [[where, signed(cells[place]), ", does not count, share ", "0"], k > 1 ? `not among the ${k} highest` : "not the highest"];
+    if (k === 1) return [[where, signed(cells[place]), ", the highest: it alone is the ", "score"], ""];
     return [[where, signed(cells[place]), ", counts, share ", signed(cells[place] / k)], `of the score, ${signed(cells[place])} / ${k}`];
   }
 
