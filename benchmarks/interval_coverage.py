@@ -221,7 +221,7 @@ def _table(cells: list[Cell]) -> str:
     return "\n".join(lines)
 
 
-_CORRECTION = ("HALF_SEEN", "TOLD_BY_ONE", "HIDDEN_BAD", "GOOD_ABOVE", "HIDDEN_FROM_ONE", "ABOVE_IN_ONE")
+_CORRECTION = ("UNTOLD", "TOLD_BY_ONE", "GOOD_ABOVE", "HIDDEN_FROM_ONE", "ABOVE_IN_ONE")
 _PARTS = {"singles": singles, "differences": differences, "tables": tables_of_two, "studies": studies}
 
 

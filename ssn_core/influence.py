@@ -39,41 +39,36 @@ class ApInfluence:
     of_good_above: float  # of one more good image, above every other
 
 
-def ap_influence(
-    bad: NDArray[np.bool_], values: Floats, *, hidden_bad: float = 0.0, good_above: float = 0.0
-) -> ApInfluence:
+def ap_influence(bad: NDArray[np.bool_], values: Floats, *, good_above: float = 0.0) -> ApInfluence:
     """AP at the mix of these images, and its linear parts.
 
-    `hidden_bad` of a bad image is added that scores like the good ones, and `good_above` of a good image that scores
-    above all; the mix stays as it was. `bad` (N,) must hold at least two images of each class, and `values` (N,) be
-    finite.
+    `good_above` of a good image is added that scores above all; the mix stays as it was. `bad` (N,) must hold at least
+    two images of each class, and `values` (N,) be finite.
     """
     levels, place = np.unique(values, return_inverse=True)
     bad_at = np.bincount(place, weights=bad, minlength=levels.size)
     good_at = np.bincount(place, weights=~bad, minlength=levels.size)
     n_bad, n_good = float(bad_at.sum()), float(good_at.sum())
-    bad_at = bad_at + hidden_bad / n_good * good_at
-    all_bad, all_good = n_bad + hidden_bad, n_good + good_above
-    # A good image weighs this much, so that what was added does not change the mix.
-    weight = (n_good / all_good) * (all_bad / n_bad)
+    all_good = n_good + good_above
+    weight = n_good / all_good  # of a good image, so that what was added does not change the mix
     bad_ge = np.cumsum(bad_at[::-1])[::-1]
     good_ge = weight * (np.cumsum(good_at[::-1])[::-1] + good_above)
     called_bad = np.maximum(bad_ge + good_ge, np.finfo(float).tiny)
     precision = bad_ge / called_bad
-    value = float(np.dot(bad_at, precision)) / all_bad
+    value = float(np.dot(bad_at, precision)) / n_bad
 
     # The slopes of AP's terms in the counts at or above each level. An image is counted at its own level and all below.
     by_bad = bad_at * good_ge / called_bad**2
     by_good = -bad_at * bad_ge / called_bad**2
-    of_bad = precision - value + np.cumsum(by_bad) - np.dot(by_bad, bad_ge) / all_bad
-    of_good = (np.cumsum(by_good) - np.dot(by_good, good_ge) / (weight * all_good)) * weight * all_good / all_bad
+    of_bad = precision - value + np.cumsum(by_bad) - np.dot(by_bad, bad_ge) / n_bad
+    of_good = (np.cumsum(by_good) - np.dot(by_good, good_ge) / n_good) * n_good / n_bad
     # Far from linear where there are few bad images, so the whole step from none added to one.
     without = np.maximum(called_bad - weight * good_above, np.finfo(float).tiny)
     step = bad_ge / (without + weight) - bad_ge / without
-    above = all_good * float(np.dot(bad_at, step)) / all_bad
+    above = all_good * float(np.dot(bad_at, step)) / n_bad
     return ApInfluence(
         value=value,
-        bad_variance=float(np.dot(bad_at, of_bad**2)) / (all_bad * (all_bad - 1)),
+        bad_variance=float(np.dot(bad_at, of_bad**2)) / (n_bad * (n_bad - 1)),
         good_variance=(float(np.dot(good_at, of_good**2)) + good_above * above**2) / (all_good * (all_good - 1)),
         of_bad=of_bad[place[bad]],
         of_good=of_good[place[~bad]],

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from benchmarks.score_shapes import draw, truths
 from ssn_core import intervals, rates
 from ssn_core.errors import SsnError
-from ssn_core.influence import ap_bias, ap_influence
+from ssn_core.influence import ap_bias, ap_influence, placements
 from ssn_core.metrics import ap, i_auroc
 
 tied_samples = st.lists(
@@ -38,13 +39,18 @@ def components_by_loops(labels, scores):
     return np.array(of_bad), np.array(of_good)
 
 
-def half_width(of_bad, of_good, quantile=0.975):
-    """Student's t (with Satterthwaite's degrees of freedom) times DeLong's standard error."""
+def standard_error(of_bad, of_good):
+    """DeLong's."""
+    return math.sqrt(sum(np.var(own, ddof=1) / own.size for own in (of_bad, of_good)))
+
+
+def students_quantile(of_bad, of_good, *, fading):
+    """Of 97.5 %, with Satterthwaite's degrees of freedom; `fading` to the normal quantile from 4 of them on."""
     parts = [np.var(own, ddof=1) / own.size for own in (of_bad, of_good)]
     freedom = sum(parts) ** 2 / sum(
         part**2 / (own.size - 1) for part, own in zip(parts, (of_bad, of_good), strict=True)
     )
-    return stats.t.ppf(quantile, freedom) * math.sqrt(sum(parts))
+    return stats.t.ppf(0.975, max(freedom, freedom**2 / 4) if fading else freedom)
 
 
 def test_without_the_correction_the_variance_is_delongs(monkeypatch):
@@ -52,14 +58,13 @@ def test_without_the_correction_the_variance_is_delongs(monkeypatch):
     labels = np.repeat([0, 1], [40, 15])
     scores = np.round(rng.normal(size=55) + 1.2 * labels, 1)  # with ties
     other = np.round(scores + rng.normal(size=55), 1)
-    monkeypatch.setattr(intervals, "HALF_SEEN", 0.0)
+    monkeypatch.setattr(intervals, "UNTOLD", 0.0)
     monkeypatch.setattr(intervals, "TOLD_BY_ONE", 0.0)
 
     found = intervals.auroc_interval(labels, scores)
     auroc = i_auroc(labels, scores)
-    half, one_sided = (
-        half_width(*components_by_loops(labels, scores), quantile) / (auroc * (1 - auroc)) for quantile in (0.975, 0.95)
-    )
+    error = standard_error(*components_by_loops(labels, scores)) / (auroc * (1 - auroc))
+    half, one_sided = (stats.norm.ppf(quantile) * error for quantile in (0.975, 0.95))
     logit = math.log(auroc / (1 - auroc))
     assert found.low == pytest.approx(1 / (1 + math.exp(half - logit)), abs=1e-12)
     # Above the lower end of 15 bad images without a mistake, the upper end takes the whole risk.
@@ -68,26 +73,27 @@ def test_without_the_correction_the_variance_is_delongs(monkeypatch):
 
     difference = intervals.auroc_difference(labels, scores, other)
     pairs = zip(components_by_loops(labels, scores), components_by_loops(labels, other), strict=True)
-    half = half_width(*(a - b for a, b in pairs))
+    parts = [a - b for a, b in pairs]
     assert difference.value == pytest.approx(auroc - i_auroc(labels, other))
+    half = students_quantile(*parts, fading=True) * standard_error(*parts)
+    assert abs(difference.value) < half  # neither model is the better one, so Student's own has no say
     assert difference.interval.high - difference.value == pytest.approx(half, rel=1e-9)
     assert difference.value - difference.interval.low == pytest.approx(half, rel=1e-9)
 
 
-def test_the_correction_is_half_an_image_of_each_class_that_cannot_be_told_from_the_other():
-    """Twice the images, so that what is added is a whole one, which ties with all of the other class."""
+def test_the_correction_is_a_part_of_an_image_of_each_class_that_cannot_be_told_from_the_other():
+    """Five times the images, so that what is added is three whole ones, which tie with all of the other class."""
     rng = np.random.default_rng(5)
     labels = np.repeat([0, 1], [30, 12])
     scores = rng.normal(size=42) + 1.5 * labels
     of_bad, of_good = components_by_loops(labels, scores)
-    of_bad = np.append((60 * np.repeat(of_bad, 2) + 0.5) / 61, 0.5)
-    of_good = np.append((24 * np.repeat(of_good, 2) + 0.5) / 25, 0.5)
-    assert of_bad.mean() == pytest.approx(of_good.mean())
-    # The variance of a mean of n + 1/2 values, from the same values twice.
-    parts = [np.var(own) / (own.size / 2 - 1) for own in (of_bad, of_good)]
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 11 + parts[1] ** 2 / 29)
+    of_bad = np.append((150 * np.repeat(of_bad, 5) + 1.5) / 153, [0.5] * 3)
+    of_good = np.append((60 * np.repeat(of_good, 5) + 1.5) / 63, [0.5] * 3)
     centre = of_bad.mean()
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(sum(parts)) / (centre * (1 - centre))
+    assert centre == pytest.approx(of_good.mean())
+    # The variance of a mean of n + 0.6 values, from the same values five times.
+    variance = sum(np.var(own) / (own.size / 5 - 1) for own in (of_bad, of_good))
+    half = stats.norm.ppf(0.975) * math.sqrt(variance) / (centre * (1 - centre))
     found = intervals.auroc_interval(labels, scores)
     assert found.low == pytest.approx(1 / (1 + math.exp(half - math.log(centre / (1 - centre)))), abs=1e-12)
 
@@ -97,7 +103,7 @@ def test_with_many_images_the_correction_no_longer_matters(monkeypatch):
     labels = np.repeat([0, 1], [20000, 10000])
     scores = rng.normal(size=30000) + 1.5 * labels
     corrected = intervals.auroc_interval(labels, scores)
-    monkeypatch.setattr(intervals, "HALF_SEEN", 0.0)
+    monkeypatch.setattr(intervals, "UNTOLD", 0.0)
     plain = intervals.auroc_interval(labels, scores)
     assert corrected.high - corrected.low > 0.005
     assert corrected.low == pytest.approx(plain.low, abs=5e-5)
@@ -290,6 +296,84 @@ def test_a_model_does_not_differ_from_itself():
         assert function(labels, scores, scores).interval == intervals.Interval(0.0, 0.0, "identical scores")
 
 
+def models_that_differ(n_bad=40, n_good=200):
+    """A has separated all but few images, and B much less of them."""
+    rng = np.random.default_rng(31)
+    labels = np.repeat([1, 0], [n_bad, n_good])
+    return labels, rng.normal(size=labels.size) + 3.5 * labels, rng.normal(size=labels.size) + 1.6 * labels
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (intervals.auroc_difference, ["TOLD_BY_ONE"]),
+        (intervals.ap_difference, ["HIDDEN_FROM_ONE", "ABOVE_IN_ONE"]),
+    ],
+)
+def test_half_of_the_correction_decides_which_model_is_better_and_all_of_it_how_much(monkeypatch, function, names):
+    labels, better, worse = models_that_differ()
+    found = function(labels, better, worse)
+    with monkeypatch.context() as whole:
+        whole.setattr(intervals, "ESTABLISHED", 1.0)
+        whole.setattr(intervals, "FREEDOM", math.inf)
+        wide = function(labels, better, worse).interval
+    with monkeypatch.context() as half:
+        half.setattr(intervals, "FREEDOM", math.inf)
+        half.setattr(intervals, "ESTABLISHED", 1.0)
+        for name in names:
+            half.setattr(intervals, name, getattr(intervals, name) / 2)
+        narrow = function(labels, better, worse).interval
+    assert narrow.low > 0
+    assert found.interval.low == pytest.approx(narrow.low, rel=1e-9)  # Student's t in full
+    assert narrow.high < found.interval.high <= wide.high
+    turned = function(labels, worse, better)
+    assert (turned.interval.low, turned.interval.high) == pytest.approx((-found.interval.high, -found.interval.low))
+
+
+def test_a_difference_that_half_of_the_correction_does_not_establish_keeps_the_whole_of_it(monkeypatch):
+    labels = np.repeat([1, 0], [10, 50])
+    rng = np.random.default_rng(32)
+    better, worse = rng.normal(size=60) + 3 * labels, rng.normal(size=60) + 2.2 * labels
+    for function in (intervals.auroc_difference, intervals.ap_difference):
+        found = function(labels, better, worse)
+        assert found.interval.low < 0 < found.value
+        monkeypatch.setattr(intervals, "ESTABLISHED", 1.0)
+        assert function(labels, better, worse) == found
+        monkeypatch.undo()
+
+
+def test_a_higher_level_never_gives_a_narrower_difference():
+    """Not even where the end on the side of 0 goes over from one rule to the other."""
+    levels = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 0.9999, 0.99999)
+    labels, better, worse = models_that_differ()
+    signs = set()
+    for function in (intervals.auroc_difference, intervals.ap_difference):
+        for pair in ((better, worse), (worse, better), (worse, np.round(worse))):
+            found = [function(labels, *pair, level=level).interval for level in levels]
+            signs |= {(interval.low > 0) - (interval.high < 0) for interval in found}
+            for narrow, wide in itertools.pairwise(found):
+                assert wide.low <= narrow.low <= narrow.high <= wide.high
+    assert signs == {-1, 0, 1}
+
+
+def test_with_many_images_intervals_are_the_textbook_ones_of_delong():
+    rng = np.random.default_rng(33)
+    labels = np.repeat([1, 0], [4000, 8000])
+    first = rng.normal(size=12000) + 1.2 * labels
+    second = first + 0.5 * rng.normal(size=12000)
+    z = stats.norm.ppf(0.975)
+    parts = [placements(labels.astype(bool), scores) for scores in (first, second)]
+    auroc, error = i_auroc(labels, first), standard_error(*parts[0])
+    ends = stats.logistic.cdf(stats.logistic.ppf(auroc) + np.array([-z, z]) * error / (auroc * (1 - auroc)))
+    found = intervals.auroc_interval(labels, first)
+    assert (found.low, found.high) == pytest.approx(ends, abs=0.03 * error)
+    difference = intervals.auroc_difference(labels, first, second)
+    error = standard_error(*(a - b for a, b in zip(*parts, strict=True)))
+    assert difference.interval.low > 0
+    assert difference.interval.low == pytest.approx(difference.value - z * error, abs=0.03 * error)
+    assert difference.interval.high == pytest.approx(difference.value + z * error, abs=0.03 * error)
+
+
 # AP
 
 
@@ -316,16 +400,14 @@ def test_the_influence_of_an_image_is_how_ap_moves_when_it_weighs_more():
 
 
 def test_what_the_correction_adds_is_as_if_it_were_there():
-    """Hidden bad images at the scores of the good ones and good images above all, against scikit-learn with weights."""
+    """Good images above all, against scikit-learn with weights."""
     rng = np.random.default_rng(6)
     labels = np.repeat([0, 1], [12, 7]).astype(bool)
     scores = np.round(rng.normal(size=19) + labels, 1)
-    found = ap_influence(labels, scores, hidden_bad=2.0, good_above=3.0)
-    all_labels = np.concatenate((labels, np.ones(12, bool), [False]))
-    all_scores = np.concatenate((scores, scores[~labels], [99.0]))
-    weights = np.concatenate((np.ones(19), np.full(12, 2 / 12), [3.0]))
-    weights[~all_labels] *= (9 / 7) / (15 / 12)  # 7 to 12 is the mix
-    assert found.value == pytest.approx(weighed(all_labels, all_scores, weights))
+    found = ap_influence(labels, scores, good_above=3.0)
+    weights = np.append(np.ones(19), 3.0)
+    weights[~np.append(labels, False)] *= 12 / 15  # 7 to 12 is the mix
+    assert found.value == pytest.approx(weighed(np.append(labels, False), np.append(scores, 99.0), weights))
 
     one_more = np.concatenate((np.ones(19), [1.0]))
     above = weighed(np.append(labels, False), np.append(scores, 99.0), one_more)
@@ -363,6 +445,7 @@ def test_the_ends_of_ap_are_jeffreys_below_and_the_logit_scale_above():
         freedom = (part.bad_variance + part.good_variance) ** 2 / (
             part.bad_variance**2 / 39 + part.good_variance**2 / 119
         )
+        freedom = max(freedom, freedom**2 / 4)  # Student's t fades from 4 degrees of freedom on
         return math.sqrt(part.bad_variance + part.good_variance), stats.t.ppf(tail, freedom)
 
     found = intervals.ap_interval(labels, scores)
@@ -373,7 +456,7 @@ def test_the_ends_of_ap_are_jeffreys_below_and_the_logit_scale_above():
         half = quantile * error / (plain.value * (1 - plain.value))
         ends.append(stats.logistic.cdf(stats.logistic.ppf(plain.value) + half))
     assert found.high == pytest.approx(max(ends[0], min(ends[1], without_bad_below(40, 120))))
-    corrected = ap_influence(labels, scores, hidden_bad=0.25, good_above=0.2)
+    corrected = ap_influence(labels, scores, good_above=0.23)
     error, quantile = spread(corrected)
     centre = corrected.value - ap_bias(labels, scores)
     n = centre * (1 - centre) / error**2 * (stats.norm.ppf(0.975) / quantile) ** 2
