@@ -297,7 +297,7 @@ def main() -> None:
         trials = _Trials(recipe, train, test, options.cache or Path(folder), options.weights)
         for name in names:
             line = {
-                "command": " ".join(["python", *sys.argv]),
+                "command": " ".join(["python -m benchmarks.local_head_trials", *sys.argv[1:]]),
                 "train_fold": options.train_fold,
                 "test_fold": options.test_fold,
                 "trial": name,
