@@ -54,6 +54,8 @@ NO_ALARM = {  # why there are no alarms, where that is the recipe's doing
     "second head": "Small-defect alarm: n/a. A second head makes this model's score from the whole map, so no single "
     "cell can be held against the threshold.",
     "highest": "This model's score is the highest cell itself: nothing is diluted, so this alarm has nothing to find.",
+    "mean of all": "Small-defect alarm: n/a. This model's score is the mean of the whole map; the highest cell alone "
+    "would reject nearly every part, good or bad. Small defects call for a recipe that counts the highest cells only.",
 }
 _SUMS = {  # pooling fraction -> what the score is; any other: the mean of the highest cells
     0: "is the map's highest cell plus a bias**, exactly. Any other cell adds nothing.",
@@ -317,7 +319,8 @@ def why_no_alarm(model: registry.Model) -> str | None:
     """Why the small-defect alarm says nothing about a model of this kind, or None."""
     if map_evidence.has_second_head(model):
         return NO_ALARM["second head"]
-    return NO_ALARM["highest"] if map_evidence.pooling_fraction(model) == 0 else None
+    fraction = map_evidence.pooling_fraction(model)
+    return None if fraction is None else {0: NO_ALARM["highest"], 1: NO_ALARM["mean of all"]}.get(fraction)
 
 
 def score_line(model: registry.Model, score: float) -> str:

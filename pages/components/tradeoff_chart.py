@@ -71,7 +71,7 @@ def ranges(shown: Sequence[Point], time: str) -> tuple[tuple[float, float], tupl
     times += [found for point in shown if (found := point.latency(time)) is not None]
     lowest = min([ACCEPTABLE, *(point.auroc for point in shown if point.auroc is not None)])
     room = 1 - lowest
-    return (min(times) / 1.6, max(times) * 1.6), (lowest - 0.35 * room, 1 + min(0.22 * room, 0.05))
+    return (min(times) / 1.6, max(times) * 1.6), (lowest - 0.35 * room, 1 + 0.12 * room)  # no tick above 1
 
 
 def _own(drawn: go.Figure, shown: Sequence[Point], time: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect
 
 from ssn_core import crossfit, metrics, rates, thresholds
-from ssn_core.rules import YOUDEN
+from ssn_core.rules import YOUDEN, by_training
 from storage import images, labels
 from storage import thresholds as saved_thresholds
 from storage.db import connect
@@ -346,6 +346,26 @@ def test_the_honest_figure_stands_below_the_tiles_until_the_threshold_is_moved_b
     assert box(strip) == place
     page.get_by_role("button", name="Back", exact=True).click()
     expect(strip).to_contain_text("Honest figure")
+
+
+def test_good_parts_alone_have_an_honest_overkill_and_no_escapes(
+    app_server: AppServer, context: BrowserContext, page: Page
+) -> None:
+    project_id = app_server.seed(len(GOOD))
+    db = connect(Settings(data_dir=app_server.data_dir, database_url="", weights_dir=None))
+    ids = images.ids(db, project_id=project_id)
+    events = [labels.LabelEvent("seed", seq, image, "good", "Ada", "board") for seq, image in enumerate(ids, start=1)]
+    labels.record(db, project_id=project_id, events=events)
+    rows = [(image, score, "out_of_fold") for image, score in zip(ids, GOOD, strict=True)]
+    add_model(db, project_id, rows, threshold=float(np.nextafter(max(GOOD), 1)), how=by_training(0))
+    db.engine.dispose()
+    context.add_cookies([{"name": "ssn_inspector", "value": "Ada", "url": app_server.base_url}])
+    page.goto(f"{app_server.base_url}/evaluate")
+    honest = page.get_by_text("Honest figure: ")
+    expect(honest).to_contain_text("escapes n/a, no bad image held out", timeout=30_000)
+    expect(honest).to_contain_text("overkill 3.3 %, 1 of 30")
+    expect(page.get_by_text("honest figure below").locator("visible=true")).to_have_count(1)  # on the overkill alone
+    expect(slider(page, "scores")).to_be_visible()
 
 
 def test_what_was_not_saved_is_still_there_after_a_look_at_another_page(page: Page, model_id: int) -> None:

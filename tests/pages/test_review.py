@@ -260,7 +260,7 @@ def test_no_small_defect_is_good_news_but_no_answer_is_none(db: Database, model:
     [
         (None, "score comes from a second head", "Drag over the picture", "n/a. A second head makes"),
         (0.0, "score is the map's highest cell", "second head", "the score is the highest cell itself"),
-        (1.0, "score is the mean of all cells", "second head", None),
+        (1.0, "score is the mean of all cells", "second head", "reject nearly every part"),
         (0.001, "score is the mean of its highest cells", "second head", None),
     ],
 )

@@ -103,6 +103,9 @@ def test_the_first_view_holds_all_own_models_and_both_lines() -> None:
     assert bottom < 0.70
     assert top > 1
     assert ranges([point(1, 5, 1.0)], "score")[1][0] < ACCEPTABLE
+    for worst in (0.45, 0.7, 0.867, 0.99):  # no grid line above 1: the chart draws at most eight across its height
+        bottom, top = ranges([point(1, 5, worst)], "score")[1]
+        assert 1 < top < 1 + (top - bottom) / 8
 
 
 def test_a_hostile_name_is_shown_sign_by_sign() -> None:

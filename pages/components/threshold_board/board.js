@@ -404,7 +404,7 @@ class Board {
       p[name].classList.toggle("nothing", !n);
       p[name].classList.toggle("zero", events === 0);
       const none = name === "escape" && events === 0 && n;
-      say(p[`${name}Range`], honest ? "honest figure below" : none ? `95 %: at most ${percent(data.claims.most)}` : interval ? `95 %: ${range(interval)}` : "");
+      say(p[`${name}Range`], honest && n ? "honest figure below" : none ? `95 %: at most ${percent(data.claims.most)}` : interval ? `95 %: ${range(interval)}` : "");
     }
     const people = counts.personGood + counts.personBad;
     say(p.personValue, percent(people / (counts.nGood + counts.nBad)));
@@ -428,7 +428,8 @@ class Board {
   /** Rates that rest on parts without a say in the threshold, or how far those in the tiles may be trusted. */
   paintHonest({ rule, note, flatters }, counts) {
     const { parts: p, data, two } = this;
-    const words = (name, events, n) => `${name} ${percent(n ? events / n : null)}, ${whole(events)} of ${whole(n)} (95 %: ${range(wilson(events, n, data.z))})`;
+    const words = (name, events, n) =>
+      n ? `${name} ${percent(events / n)}, ${whole(events)} of ${whole(n)} (95 %: ${range(wilson(events, n, data.z))})` : `${name} n/a, ${data.missing}`;
     const shown = counts && [words("escapes", counts.escapes, counts.nBad), words("overkill", counts.overkill, counts.nGood)];
     if (counts && (two || counts.personGood + counts.personBad)) shown.push(words("to a person", counts.personGood + counts.personBad, counts.nGood + counts.nBad));
     say(p.honestRates, shown ? `Honest figure: ${shown.join(" · ")}` : "");
