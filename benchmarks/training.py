@@ -2,6 +2,7 @@
 
     python -m benchmarks.training speed --images 200 --out benchmarks/results/training-speed.json
     python -m benchmarks.training accuracy DATA --image-size 352 128 --seeds 0 1 2 --out ...
+    python -m benchmarks.training early DATA --recipe gap-cam --epochs 100 --out ...
 
 `speed` generates surfaces (a quarter of them bad), trains the recipe out-of-fold as the Train page does (three networks
 of the folds, and the model), and says how long each phase took. Then single optimiser steps take turns:
@@ -15,6 +16,8 @@ of the folds, and the model), and says how long each phase took. Then single opt
 
 `accuracy` cross-validates a data set with folds in both ways, "slow" (plain backbone, the network as it is written,
 float32 throughout) and "fast" (as it is), for several seeds.
+
+`early` cross-validates it once at whole length and once with an early stop, trials included.
 """
 
 from __future__ import annotations
@@ -254,6 +257,55 @@ def accuracy(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+class Steps:
+    """A reporter that counts optimiser steps."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def progress(self, phase: str, done: int, total: int, **metrics: str | float) -> None:  # noqa: ARG002
+        self.taken += phase == "Training"
+
+    def point(self, series: str, step: int, value: float) -> None:
+        """Curves are of no interest here."""
+
+
+def early(options: argparse.Namespace) -> dict[str, Any]:
+    recipe = recipe_from(options)
+    images = labelled_images(options.data, fold_column="fold")
+    folds = assign_folds(images, from_data=True)
+    backbone = load_backbone(
+        recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
+    )
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        taps = TapCache(Path(folder), backbone, recipe.image_size)
+        taps.fill([(image.key, image.path) for image in images], device=CPU)
+        for name, stops in (("whole length", False), ("early stop", True)):
+            steps, chosen = Steps(), recipe.with_settings({"early_stop": stops})
+            began, busy = time.perf_counter(), time.process_time()
+            report = cross_validate(chosen, images, taps, folds=folds, device=CPU, reporter=steps)
+            kept = ("i_auroc", "ap_det", "p_auroc", "ap_loc", "aupro", "n_good", "n_bad", "n_masks")
+            rows.append(
+                {
+                    "way": name,
+                    "steps": steps.taken,
+                    "seconds": round(time.perf_counter() - began, 1),
+                    "cpu_seconds": round(time.process_time() - busy, 1),
+                    **{key: report["pooled"][key] for key in kept},
+                    "lengths": [fold["length"] for fold in report["folds"] if stops],
+                }
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    return {
+        "recipe": recipe.name,
+        "settings": recipe.settings(),
+        "backbone": backbone.name,
+        "weights": backbone.weights,
+        "rows": rows,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -266,7 +318,10 @@ def main() -> None:
     right.set_defaults(run=accuracy)
     right.add_argument("data", type=Path)
     right.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    for command in (fast, right):
+    short = commands.add_parser("early")
+    short.set_defaults(run=early)
+    short.add_argument("data", type=Path)
+    for command in (fast, right, short):
         command.add_argument("--recipe", default="cam")
         command.add_argument("--backbone")
         command.add_argument("--weights", default="auto")

@@ -69,6 +69,7 @@ _CARD_SHAPE: dict[str, Any] = {
 _LATER_SHAPES: dict[tuple[str, str], Any] = {
     ("figures", "at_threshold"): {"basis": str, "n_good": int, "n_bad": int, "escapes": int, "overkill": int},
     ("calibration", "scale_check"): {"dark": int, "n_good": int, "checked": str},
+    ("figures", "length"): {"epochs": int, "planned": int, "trials": [{"epochs": int, "planned": int, "checks": list}]},
 }
 
 

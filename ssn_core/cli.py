@@ -17,6 +17,7 @@ from ssn_core.cli_options import add_data, add_recipe, cache_root, load_labelled
 from ssn_core.errors import LayoutError, SettingError, SsnError
 from ssn_core.honest import note
 from ssn_core.operating_point import OperatingPoint, check_thresholds
+from ssn_core.settling import in_words
 from ssn_core.sources import SourceItem, scan
 from ssn_core.terminal import bars, messages, write
 
@@ -280,6 +281,7 @@ def _print_card(folder: Path) -> None:
         "Backbone": f"{card['settings']['backbone']}, {card['backbone']['weights']} weights, "
         f"SHA-256 {card['backbone']['sha256'][:16]}...",
         "Image size": " x ".join(map(str, card["settings"]["image_size"])) + " pixels (H x W)",
+        **({"Length": in_words(figures["length"])} if figures.get("length") else {}),
         "Training data": f"{labels.count('good')} good, {labels.count('bad')} bad images",
         "Threshold": f"{point.threshold:.4g}: a score at or above it means bad",
         **({} if point.threshold_low is None else {"To a person": f"{point.threshold_low:.4g} up to the threshold"}),

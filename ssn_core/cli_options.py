@@ -48,6 +48,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (default: the recipe's)")
     parser.add_argument("--epochs", type=int, help="0 = automatic (default: the recipe's)")
+    parser.add_argument(
+        "--early-stop",
+        action="store_true",
+        default=None,
+        help="first find out, on half of the training images, how many of these epochs are needed",
+    )
     parser.add_argument("--seed", type=int, help="of all random numbers (default: 0)")
     parser.add_argument(
         "--set",

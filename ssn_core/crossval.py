@@ -26,6 +26,7 @@ from ssn_core.pipeline import N_FOLDS, fill_taps, fit
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
 from ssn_core.rules import by_training, rule_of
+from ssn_core.settling import Length, balanced_cross_entropy
 
 
 def assign_folds(images: Sequence[LabelledImage], *, from_data: bool, need_bad: bool = True) -> dict[str, str]:
@@ -139,7 +140,10 @@ def _cross_validate(
             chosen, trials = _choose_q(
                 recipe, training, taps, folds, pooling_fractions, fold=fold, device=device, reporter=reporter
             )
-        net = fit(chosen, training, taps, device=device, reporter=reporter, name=f"fold {fold}")
+        lengths: list[Length] = []
+        net = fit(
+            chosen, training, taps, device=device, reporter=reporter, name=f"fold {fold}", on_length=lengths.append
+        )
         scores = maps.keep(score_cached(net, taps, [image.key for image in left_out], device=device))
         everything.update(scores)
         figures = measure(left_out, scores, maps.read, size=recipe.image_size, sigma=recipe.map_sigma)
@@ -149,6 +153,7 @@ def _cross_validate(
                 **dataclasses.asdict(figures),
                 "pooling_fraction": chosen.pooling_fraction,
                 "pooling_fraction_trials": trials,
+                "length": dataclasses.asdict(lengths[0]) if lengths else None,
                 "seconds": round(time.monotonic() - start, 1),
                 "device": device_title(device),
                 "settings": chosen.settings(),
@@ -222,23 +227,16 @@ def _choose_q(
     trials: list[dict[str, float | None]] = []
     best: tuple[float, float, Recipe] | None = None
     for q in candidates:
-        trial = recipe.with_settings({"pooling_fraction": q, "min_steps": math.ceil(recipe.min_steps / 2)})
+        trial = recipe.with_settings(
+            {"pooling_fraction": q, "min_steps": math.ceil(recipe.min_steps / 2), "early_stop": False}
+        )
         net = fit(trial, inside, taps, device=device, reporter=reporter, name=f"fold {fold}, q = {q:g}")
         scores = [s.score for s in score_cached(net, taps, [image.key for image in outside], device=device)]
         ap = metrics.ap(labels, scores) or 0.0  # never None: both classes are there
-        loss = _cross_entropy(labels, scores)
+        loss = balanced_cross_entropy(labels, scores)
         trials.append({"pooling_fraction": q, "ap_det": ap, "loss": loss})
         if best is None or (ap, -loss) > (best[0], -best[1]):
             best = (ap, loss, recipe.with_settings({"pooling_fraction": q}))
     if best is None:
         raise SettingError("No pooling fraction to choose from", value=list(candidates), expected="at least one")
     return best[2], trials
-
-
-def _cross_entropy(labels: Sequence[bool], scores: Sequence[float]) -> float:
-    """Balanced binary cross-entropy: the mean of both classes' mean losses."""
-    bad = np.asarray(labels, dtype=bool)
-    logits = np.asarray(scores, dtype=np.float64)
-    loss = np.logaddexp(0.0, np.where(bad, -logits, logits))
-    value = 0.5 * (loss[bad].mean() + loss[~bad].mean())
-    return float(value) if math.isfinite(value) else math.inf

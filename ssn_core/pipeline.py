@@ -11,15 +11,17 @@ that the scoring network was not trained on:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
 from ssn_core.checkpoint import Model
+from ssn_core.course import Course
 from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_folds, examples
 from ssn_core.evaluation import count_at_threshold, measure
 from ssn_core.features import TapCache
@@ -29,8 +31,9 @@ from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
 from ssn_core.rules import by_training
-from ssn_core.sampling import planned_samples
-from ssn_core.training import EpochReport, Trainer
+from ssn_core.settling import Length, as_data
+from ssn_core.training import Trainer
+from ssn_core.training_length import epochs_planned, find_length, of_length, samples_ahead, shared_length
 
 # With fewer in the test part, one image moves a rate by more than ten points: then out-of-fold scores say more.
 MIN_TEST_PER_CLASS = 10
@@ -74,35 +77,28 @@ def fit(
     reporter: Reporter,
     name: str,
     state_file: Path | None = None,
-    before: int = 0,
-    overall: int | None = None,
+    course: Course | None = None,
+    on_length: Callable[[Length], None] | None = None,
 ) -> CamNet:
-    """Train one network on labelled images whose taps are cached.
+    """Train one network on labelled images whose taps are cached, as long as the recipe or a trial run says.
 
     Args:
         name: of the network, for progress and the loss curve: "Model", "Fold 1 of 3".
-        state_file: where the state is kept between epochs; a run that was interrupted goes on from there.
-        before: samples that networks before this one took, where progress is to cover them all.
-        overall: samples of all networks; None: of this one.
+        state_file: where the state is kept between epochs; a run that was interrupted goes on from there. That of the
+            trial run is beside it.
+        course: that this training is a part of, where progress is to cover several; None: it stands alone.
+        on_length: told how long this network is trained, where the recipe asks to find out (`early_stop`).
     """
+    course = course or Course(reporter, samples_ahead(recipe, images), device)
+    planned = 0
+    if recipe.early_stop:
+        trial_state = state_file.with_stem(f"{state_file.stem}-trial") if state_file else None
+        length = find_length(recipe, images, taps, course, device=device, name=name, state_file=trial_state)
+        planned, recipe = length.planned, of_length(recipe, length.epochs)
+        if on_length:
+            on_length(length)
     trainer = Trainer(recipe, examples(images, recipe), taps, device)
-    if state_file is not None and state_file.exists():
-        trainer.restore(state_file)
-    title = device_title(device)
-    last: dict[str, float] = {}
-
-    def on_step(seen: int, total: int) -> None:
-        reporter.progress(
-            "Training", before + seen, overall or total, network=name, epochs=trainer.epochs, device=title, **last
-        )
-
-    def on_epoch(report: EpochReport) -> None:
-        last.update(epoch=report.epoch, loss=report.loss)
-        reporter.point(name, report.epoch, report.loss)
-        if state_file is not None:
-            trainer.save(state_file)
-
-    return trainer.run(on_epoch=on_epoch, on_step=on_step)
+    return course.run(trainer, name=name, state_file=state_file, planned=planned)
 
 
 def train_model(
@@ -160,20 +156,28 @@ def _train_filled(
     plan.append(("Model", "model.pt", everything, list(images) if fixed else []))
     for name, _, training, _ in plan:
         check_masks(recipe, training, name)
-    samples = [_planned(recipe, training) for _, _, training, _ in plan]
-
+    # Out-of-fold, the model is trained as long as the folds' networks turned out to be: without a trial of its own.
+    *before_last, (_, _, everything, _) = plan
+    whole = recipe if fixed else of_length(recipe, recipe.epochs)
+    ahead = sum(samples_ahead(recipe, training) for _, _, training, _ in before_last)
+    course = Course(reporter, ahead + samples_ahead(whole, everything), device)
+    lengths: list[Length] = []
     predictions: dict[str, Prediction] = {}
-    for index, (name, state, training, wanted) in enumerate(plan):
+    for name, state, training, wanted in plan:
+        network = recipe
+        if training is everything and not fixed:
+            network = of_length(recipe, shared_length(recipe, everything, lengths)) if lengths else whole
+            course.drop(samples_ahead(whole, everything) - samples_ahead(network, everything))
         net = fit(
-            recipe,
+            network,
             training,
             taps,
             device=device,
             reporter=reporter,
             name=name,
             state_file=state_folder / state if state_folder else None,
-            before=sum(samples[:index]),
-            overall=sum(samples),
+            course=course,
+            on_length=lengths.append,
         )
         scores = maps.keep(score_cached(net, taps, [image.key for image in wanted], device=device))
         for image in wanted:
@@ -212,14 +216,17 @@ def _train_filled(
             **dataclasses.asdict(figures),
             "at_threshold": at_threshold,
             "device": device_title(device),
+            "length": _length(recipe, everything, lengths),
         },
     )
     return Trained(model, held_out, predictions)
 
 
-def _planned(recipe: Recipe, training: Sequence[LabelledImage]) -> int:
-    n_bad = sum(bool(image.bad) for image in training)
-    return planned_samples(recipe, n_good=len(training) - n_bad, n_bad=n_bad)
+def _length(recipe: Recipe, training: Sequence[LabelledImage], lengths: Sequence[Length]) -> dict[str, Any] | None:
+    """How long the model was trained, where that was to be found out; with fixed parts, by its own trial."""
+    if not lengths:
+        return None
+    return as_data(shared_length(recipe, training, lengths), epochs_planned(recipe, training), lengths)
 
 
 def fixed_parts_suffice(images: Sequence[LabelledImage]) -> bool:

@@ -46,7 +46,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "noise_shape": get_args(NoiseShape),
     "noise_on": get_args(NoiseOn),
 }
-_SWITCHES = ("standardise", "flip_good", "align_corners", "plain_class_features")
+_SWITCHES = ("standardise", "flip_good", "align_corners", "plain_class_features", "early_stop")
 _WHOLE: dict[str, tuple[int, int]] = {
     "feature_scale": (1, 4),
     "head_width": (1, 4096),
@@ -55,7 +55,6 @@ _WHOLE: dict[str, tuple[int, int]] = {
     "batch_size": (1, 1024),
     "epochs": (0, 100_000),
     "min_steps": (1, 1_000_000),
-    "settle_epochs": (0, 100_000),
     "generator_every": (1, 1_000_000),
     "dilation": (0, 1024),
     "seed": (0, 2**32 - 1),
@@ -141,7 +140,7 @@ class Recipe:
     batch_size: int = 8  # images; noise doubles it
     epochs: int = 0  # 0 = automatic: as many as `min_steps` optimiser steps need
     min_steps: int = 120
-    settle_epochs: int = 0  # stop early once the loss has settled over so many epochs (settling.py); 0 = never
+    early_stop: bool = False  # find out in a trial how many of these epochs are needed (training_length.py)
     flip_good: bool = True  # good images are flipped as well as bad ones, so that a flip never means "bad"
     seed: int = 0
 

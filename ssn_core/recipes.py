@@ -155,7 +155,7 @@ def get_recipe(name: str) -> Recipe:
 
 
 # What the Train page and the command line ask for by name; of all else they take the recipe's own.
-CHOICES = ("backbone", "image_size", "epochs", "seed", "pooling_fraction", "adaptor", "noise", "beta")
+CHOICES = ("backbone", "image_size", "epochs", "early_stop", "seed", "pooling_fraction", "adaptor", "noise", "beta")
 
 
 def chosen(name: str, choices: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Recipe:
@@ -175,6 +175,10 @@ def chosen(name: str, choices: Mapping[str, Any], settings: Mapping[str, Any] | 
     return recipe.with_settings({**noise, **(settings or {}), **wanted})
 
 
+# Settings of earlier versions that only a training knew; a model does not depend on them any more.
+_GONE = ("settle_epochs",)
+
+
 def recorded(name: str, settings: Mapping[str, Any]) -> Recipe:
     """The recipe as it was when a model was trained, from its name and the settings that were written down then.
 
@@ -189,7 +193,8 @@ def recorded(name: str, settings: Mapping[str, Any]) -> Recipe:
         for field in dataclasses.fields(Recipe)
         if field.default is not dataclasses.MISSING and field.name not in settings
     }
-    return get_recipe(name).with_settings({**then, **settings})
+    known = {key: value for key, value in settings.items() if key not in _GONE}
+    return get_recipe(name).with_settings({**then, **known})
 
 
 def lacking(recipe: Recipe, *, n_good: int, n_bad: int, n_marked: int) -> str | None:

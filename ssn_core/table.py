@@ -55,7 +55,7 @@ class Row:
     n_masks: str
     folds: str
     seed: str
-    epochs: str  # 0 = automatic
+    epochs: str  # 0 = automatic; "300 at most" where they may end early
     seconds: str
     device: str
     torch: str
@@ -175,7 +175,7 @@ def markdown(rows: Sequence[Row], *, command: str) -> str:
 def _cells(row: Row) -> list[str]:
     figures = [_shown(getattr(row, name)) for name in _FIGURES]
     counts = f"{row.n_good} / {row.n_bad} / {row.n_masks}"
-    epochs = "automatic" if row.epochs == "0" else row.epochs
+    epochs = "automatic" + row.epochs[1:] if row.epochs.split()[0] == "0" else row.epochs
     learns_from = _LEARNS_FROM.get(row.learns_from, row.learns_from)
     described = [row.recipe, row.backbone, row.adaptor, row.noise, learns_from]
     run = [row.image_size, epochs, row.seed, row.seconds, row.weights, row.device, row.date]
@@ -229,7 +229,7 @@ def _row(
         image_size=" x ".join(map(str, recipe.image_size)),
         **figures,
         seed=str(recipe.seed),
-        epochs=str(recipe.epochs),
+        epochs=f"{recipe.epochs} at most" if recipe.early_stop else str(recipe.epochs),
         device=device_title(device),
         torch=torch.__version__,
         date=datetime.now(UTC).date().isoformat(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from ssn_core.model import CamNet, Features
 from ssn_core.noise import gaussian
 from ssn_core.recipe_settings import Recipe
 from ssn_core.sampling import FLIPS, Example, Sampler, planned_epochs
-from ssn_core.settling import has_settled
+from ssn_core.settling import Check, check_every, has_settled
 from ssn_core.tap_store import TapStore
 
 _STATISTICS_IMAGES = 64  # enough: each brings hundreds of cells
@@ -54,6 +53,20 @@ class EpochReport:
     seconds: float  # since training began
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Looks at images that a training does not learn from, so that it ends when it has settled on them.
+
+    Args:
+        images: (key, bad) each.
+        measure: AP-det and balanced cross-entropy of the network on these images. It may leave the network in eval
+            mode, and must draw no random number.
+    """
+
+    images: tuple[tuple[str, bool], ...]
+    measure: Callable[[CamNet], tuple[float, float]]
+
+
 def _half_precision(device: torch.device) -> torch.autocast:
     """bfloat16 where the device multiplies it itself; weights, scores and losses stay float32 everywhere."""
     fast = device.type == "cuda" or (device.type == "cpu" and cpu_has_bfloat16())
@@ -69,6 +82,7 @@ class Trainer:
             images alone.
         taps: the cache they are read from.
         device: where to train.
+        watch: ends the run early; None: it takes its whole length.
 
     Raises:
         ValueError: a class is missing, or a mask was given to a recipe that takes none (see
@@ -76,7 +90,14 @@ class Trainer:
         ImageError: a mask that is to be learned from cannot be read.
     """
 
-    def __init__(self, recipe: Recipe, examples: Sequence[Example], taps: TapCache, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        examples: Sequence[Example],
+        taps: TapCache,
+        device: torch.device,
+        watch: Watch | None = None,
+    ) -> None:
         good_only = recipe.learns_from == "good"
         examples = [example for example in examples if not (good_only and example.bad)]
         if {example.bad for example in examples} != ({False} if good_only else {False, True}):
@@ -85,7 +106,7 @@ class Trainer:
             raise ValueError(f"{recipe.name} takes no masks")
         if recipe.has_local_head and not taps.backbone.local:
             raise ValueError(f"{recipe.name} needs the taps of layer1 too")
-        self.recipe, self.examples, self.device = recipe, examples, device
+        self.recipe, self.examples, self.device, self.watch = recipe, examples, device, watch
         self.cache = taps
         self.taps = TapStore(taps, [example.key for example in examples], device)
         with torch.random.fork_rng(devices=[]):
@@ -104,8 +125,7 @@ class Trainer:
         self.sampler = Sampler(examples, balanced=not good_only, flip_good=recipe.flip_good, seed=recipe.seed)
         self.epochs = planned_epochs(recipe, n_good=len(self.sampler.good), n_bad=len(self.sampler.bad))
         self.epoch = 0
-        self.losses: list[float] = []  # of each epoch so far
-        self.settled = False
+        self.checks: list[Check] = []  # on the images that are watched
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": self.net.adaptor.parameters(), "lr": recipe.adaptor_lr},
@@ -116,8 +136,7 @@ class Trainer:
                 },
             ]
         )
-        self.steps_per_epoch = math.ceil(len(self.sampler) / recipe.batch_size)
-        steps = self.epochs * self.steps_per_epoch
+        steps = self.epochs * math.ceil(len(self.sampler) / recipe.batch_size)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimiser, milestones=[round(share * steps) for share in MILESTONES], gamma=DECAY
         )
@@ -128,7 +147,7 @@ class Trainer:
         on_epoch: Callable[[EpochReport], None] | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> CamNet:
-        """Train to the end and return the network in eval mode.
+        """Train to the end, or until what is watched has settled, and return the network in eval mode.
 
         Args:
             on_epoch: called after each epoch.
@@ -138,7 +157,7 @@ class Trainer:
         began = time.monotonic()
         self.net.train()
         seen, total = self.epoch * len(self.sampler), self.epochs * len(self.sampler)
-        while self.epoch < self.epochs:
+        while self.epoch < self.epochs and not has_settled(self.checks):
             losses = []
             samples = self.sampler.epoch()
             for batch, taps in self._batches(samples):
@@ -147,25 +166,16 @@ class Trainer:
                 if on_step:
                     on_step(seen, total)
             self.epoch += 1
-            self.losses.append(float(torch.stack(losses).mean()))
-            if not self.settled and has_settled(self.losses, self.recipe.settle_epochs):
-                self._end_early()
+            if self.watch is not None and self.epoch % check_every(self.epochs) == 0:
+                self.checks.append(Check(self.epoch, *self.watch.measure(self.net)))
+                self.net.train()
             if on_epoch:
-                on_epoch(EpochReport(self.epoch, self.epochs, self.losses[-1], time.monotonic() - began))
+                loss = float(torch.stack(losses).mean())
+                on_epoch(EpochReport(self.epoch, self.epochs, loss, time.monotonic() - began))
         self.net.eval()
         if self.net.local is not None:
             self._train_local(self.net.local)
         return self.net
-
-    def _end_early(self) -> None:
-        """Go over to the low learning rates at once, as if the run had been planned to last no longer than that."""
-        self.settled = True
-        planned = min(self.epochs, math.ceil(self.epoch / MILESTONES[0]))
-        if self.epoch >= MILESTONES[0] * self.epochs or planned <= self.epoch:
-            return  # they have begun already
-        self.epochs, steps = planned, planned * self.steps_per_epoch
-        now = self.epoch * self.steps_per_epoch
-        self.schedule.milestones = Counter(max(now + 1, round(share * steps)) for share in MILESTONES)
 
     @torch.no_grad()
     def _train_local(self, local: LocalHead) -> None:
@@ -311,6 +321,7 @@ class Trainer:
                 [example.key, example.bad, "" if example.marks is None else example.marks.name]
                 for example in self.examples
             ],
+            "watched": [] if self.watch is None else [list(image) for image in self.watch.images],
             "settings": self.recipe.settings(),
             "device": self.device.type,
         }
@@ -322,9 +333,7 @@ class Trainer:
         state: dict[str, Any] = {
             "run": self._identity(),
             "epoch": self.epoch,
-            "epochs": self.epochs,
-            "losses": self.losses,
-            "settled": self.settled,
+            "checks": [list(check) for check in self.checks],
             "net": self.net.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -347,8 +356,7 @@ class Trainer:
             return False
         if not isinstance(state, dict) or state.get("run") != self._identity():
             return False
-        self.epoch, self.epochs = state["epoch"], state["epochs"]
-        self.losses, self.settled = state["losses"], state["settled"]
+        self.epoch, self.checks = state["epoch"], [Check(*check) for check in state["checks"]]
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])

@@ -115,6 +115,7 @@ def gather(db: Database, *, model: Model, purpose: str, progress: Progress) -> t
         parent=parent,
         files=_files(db, model),
         software=_software(),
+        length=summary.get("length"),
     )
 
 

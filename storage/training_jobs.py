@@ -194,6 +194,7 @@ def summarise(trained: Trained) -> dict[str, Any]:
         "n_held_out_good": figures["n_good"],
         "n_held_out_bad": figures["n_bad"],
         "device": figures["device"],
+        "length": figures["length"],
         "settings": {k: v for k, v in model.recipe.settings().items() if k not in ("title", "description")},
         "weights": model.backbone_weights,
         "calibration": dataclasses.asdict(model.calibration),

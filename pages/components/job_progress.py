@@ -125,7 +125,9 @@ def facts(job: jobs.Job) -> tuple[list[str], list[str]]:
             step.append(prose(metrics["network"]))
         if metrics.get("epoch") is not None:
             of = f" of {metrics['epochs']}" if metrics.get("epochs") else ""
-            step.append(f"epoch {metrics['epoch']}{of}")
+            planned = metrics.get("planned") or 0
+            shorter = f" ({planned} planned)" if planned > metrics.get("epochs", planned) else ""
+            step.append(f"epoch {metrics['epoch']}{of}{shorter}")
         if metrics.get("loss") is not None:
             step.append(f"loss {metrics['loss']:.4g}")
     if job.eta_seconds is not None:

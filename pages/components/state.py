@@ -49,6 +49,7 @@ class Key(StrEnum):
     TRAIN_HEIGHT = "ssn_train_height"  # completed by a project's number, as the width
     TRAIN_WIDTH = "ssn_train_width"
     TRAIN_EPOCHS = "train-epochs"
+    TRAIN_EARLY = "train-early"
     TRAIN_SEED = "train-seed"
     TRAIN_POOLING = "train-pooling"
     TRAIN_ADAPTOR = "train-adaptor"

@@ -30,6 +30,7 @@ from ssn_core.recipes import (
     lacking,
 )
 from ssn_core.sampling import planned_samples
+from ssn_core.settling import in_words
 from storage import jobs, projects, registry
 
 NOT_YET = " · not yet: something is missing"  # after the title of a recipe that cannot be trained
@@ -44,6 +45,7 @@ class Choice:
     backbone: str
     image_size: tuple[int, int]  # (H, W), pixels
     epochs: int | None
+    early_stop: bool | None
     seed: int
     pooling_fraction: float | None
     adaptor: str | None
@@ -120,7 +122,7 @@ def draw_form(project: projects.Project, counts: projects.Counts) -> Recipe:
         samples = planned_samples(recipe, n_good=counts.good, n_bad=counts.bad)
         st.caption(
             f"As published: {recipe.epochs} epochs, {samples:,} images in all. Without a GPU that takes many hours; "
-            "set fewer epochs under Advanced."
+            "set fewer epochs under Advanced, or let it end early."
         )
     backbone = st.selectbox(
         "Backbone",
@@ -177,6 +179,12 @@ def _draw_advanced(project: projects.Project, recipe: Recipe) -> None:
             format_func=lambda name: ADAPTOR_TITLES[name],
             key=state.Key.TRAIN_ADAPTOR,
             help="The first trained layer, between the frozen backbone and the rest.",
+        )
+        st.checkbox(
+            "End early",
+            key=state.Key.TRAIN_EARLY,
+            help="First finds out how many epochs are needed, in trials on half of the training images. It pays where "
+            "that is less than half of them: with hundreds of epochs, not with automatic.",
         )
         noise = st.selectbox(
             "Synthetic anomalies",
@@ -258,6 +266,7 @@ def _chosen(project: projects.Project, values: Mapping[str, Any]) -> Choice:
             int(values.get(width_key, project.image_width)),
         ),
         epochs=None if epochs is None else int(epochs),
+        early_stop=values.get(state.Key.TRAIN_EARLY) or None,
         seed=int(values.get(state.Key.TRAIN_SEED, 0)),
         pooling_fraction=None if pooling is None else float(pooling),
         adaptor=values.get(state.Key.TRAIN_ADAPTOR),
@@ -293,7 +302,10 @@ def draw_run(runs: list[jobs.Job]) -> None:
         job_panel(job.id, loss=True, on_success=_what_now)
 
 
-def _what_now(_job: jobs.Job) -> None:
+def _what_now(job: jobs.Job) -> None:
+    model = registry.of_job(resources.database(), job_id=job.id)
+    if (length := _length(model)) is not None:
+        st.caption(in_words(length))
     with st.container(horizontal=True):
         go("review", "Review what it sees")
         go("evaluate", "Evaluate how good it is")
@@ -316,6 +328,7 @@ def draw_past(runs: list[jobs.Job], models: list[registry.Model]) -> None:
                 "Took": duration(took(job)),
                 "Recipe": payload.get("recipe", ""),
                 "Backbone": payload.get("backbone", ""),
+                "Epochs": _epochs(model),
                 "Device": plain((job.metrics or {}).get("device", "–")),
                 "Held-out AP-det": figure(_image_figure(model, "ap_det")),
                 "Held-out I-AUROC": figure(_image_figure(model, "i_auroc")),
@@ -334,6 +347,19 @@ def draw_models(project: projects.Project, models: list[registry.Model]) -> None
         named = f"**{prose(active.name)}** is the active one" if active is not None else "None is active"
         st.markdown(f"{named} · {count(len(models), 'model')} in all")
         go("models")
+
+
+def _length(model: registry.Model | None) -> dict[str, Any] | None:
+    """How long a model was trained, where that was to be found out."""
+    return (model.summary or {}).get("length") if model is not None else None
+
+
+def _epochs(model: registry.Model | None) -> str:
+    length = _length(model)
+    if length is not None:
+        return f"{length['epochs']} of {length['planned']}"
+    epochs = ((model.summary or {}).get("settings") or {}).get("epochs") if model is not None else None
+    return "–" if epochs is None else str(epochs or "automatic")
 
 
 def _image_figure(model: registry.Model | None, key: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 from ssn_core.report.facts import Facts, Portion
 from ssn_core.report.html import Content, Html, join, pairs, paragraphs, table, tag
 from ssn_core.report.words import count, missing, number, plain_value
+from ssn_core.settling import in_words
 
 _PARTS = {
     "train": "Train: to learn from",
@@ -39,7 +40,7 @@ _SETTINGS = {
     "seed": "Seed of every random choice",
     "epochs": "Passes over the training images (0: as many as the steps below need)",
     "min_steps": "Optimiser steps at least",
-    "settle_epochs": "Passes over which a loss that hardly falls ends the training early (0: never)",
+    "early_stop": "A trial run finds out how many of these passes are needed",
     "batch_size": "Images in one step",
     "pooling_fraction": "Share of the map's cells, most suspicious first, whose mean is the score",
     "learns_from": "Learns from (labels of whole images; good images alone; masks; mixed: labels and masks)",
@@ -224,6 +225,8 @@ def method(facts: Facts) -> Html:
         (_SETTINGS["seed"], plain_value(settings["seed"]) if "seed" in settings else missing("not recorded")),
         ("Trained on", facts.device or missing("not recorded")),
     ]
+    if facts.length is not None:
+        rows.append(("Length of the training", in_words(facts.length)))
     others = [
         (_SETTINGS.get(key, key.replace("_", " ")), plain_value(settings[key]))
         for key in sorted(settings, key=lambda key: (list(_SETTINGS).index(key) if key in _SETTINGS else 99, key))

@@ -197,6 +197,7 @@ class Facts:
     parent: Parent | None
     files: tuple[tuple[str, int, str], ...] | str  # (name, bytes, SHA-256) of the model folder; or why not
     software: tuple[tuple[str, str], ...]  # (name, version) at the writing of the report
+    length: Mapping[str, Any] | None = None  # of the training, where that was to be found out (settling.as_data)
 
 
 @dataclass(frozen=True)

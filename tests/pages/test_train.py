@@ -94,6 +94,7 @@ def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project:
         "recipe": "cam",
         "backbone": "resnet18",
         "epochs": 7,
+        "early_stop": None,
         "seed": 0,
         "pooling_fraction": None,
         "adaptor": None,

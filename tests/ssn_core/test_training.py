@@ -23,8 +23,7 @@ from ssn_core.inference import score_cached, score_files
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe, get_recipe
 from ssn_core.sampling import Example, Sampler
-from ssn_core.settling import has_settled
-from ssn_core.training import EpochReport, Trainer
+from ssn_core.training import EpochReport, Trainer, Watch
 
 CPU = torch.device("cpu")
 
@@ -279,56 +278,89 @@ def test_epochs_are_automatic_when_none_are_asked_for(cache: TapCache, examples:
     assert trainer.epochs == 6  # 9 bad x 4 orientations x 2 = 72 samples = 9 steps an epoch
 
 
-@pytest.mark.parametrize(
-    ("losses", "window", "settled"),
-    [
-        ([1.0, 1.0, 1.0, 1.0], 2, True),
-        ([1.0, 1.0, 1.0], 2, False),  # too short to tell
-        ([1.0, 1.0, 0.5, 0.5], 2, False),
-        ([1.0, 0.9, 0.91, 0.985], 2, True),  # less than a hundredth better
-        ([0.5, 0.5, 1.0, 1.0], 2, True),
-        ([0.0, 0.0], 1, False),
-        ([1.0, 1.0, 1.0, 1.0], 0, False),
-    ],
-)
-def test_a_training_has_settled_when_a_window_of_epochs_is_hardly_better_than_the_one_before(
-    losses: list[float], window: int, settled: bool
+def light(**settings: object) -> Recipe:
+    return recipe(batch_size=36, head_width=16, local_width=0, cam_fraction=None, **settings)
+
+
+def watch(measured: list[tuple[float, float]], seen: list[torch.Tensor]) -> Watch:
+    """Gives what was measured, one after the other, and keeps the weights it was asked about."""
+
+    def measure(net: CamNet) -> tuple[float, float]:
+        net.eval()  # as scoring does
+        seen.append(net.head.weight.detach().clone())
+        return measured[len(seen) - 1]
+
+    return Watch((("00" * 32, False), ("01" * 32, True)), measure)
+
+
+def test_a_watched_training_ends_once_it_has_settled_and_learns_the_same_until_then(
+    cache: TapCache, examples: list[Example]
 ) -> None:
-    assert has_settled(losses, window) is settled
+    seen: list[torch.Tensor] = []
+    measured = [(0.5, 1.0), (0.7, 1.0), *[(0.6, 0.1)] * 20]
+    trainer = Trainer(light(epochs=40), examples, cache, CPU, watch(measured, seen))
+    trainer.run()
+    assert [check.epoch for check in trainer.checks] == [2, 4, 6, 8, 10, 12]  # every twentieth of 40 epochs
+    assert trainer.epoch == 12  # the best was at 4, and then four checks without a better one
+    weights: list[torch.Tensor] = []
+    unwatched = Trainer(light(epochs=40), examples, cache, CPU)
+
+    def keep(report: EpochReport) -> None:
+        weights.append(unwatched.net.head.weight.detach().clone())
+        if report.epoch == 12:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        unwatched.run(on_epoch=keep)
+    assert all(torch.equal(found, weights[epoch - 1]) for found, epoch in zip(seen, range(2, 13, 2), strict=True))
+    assert not trainer.net.training
 
 
-def test_a_settled_training_ends_as_if_it_had_been_planned_that_long(
-    cache: TapCache, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_watched_training_that_goes_on_improving_takes_its_whole_length(
+    cache: TapCache, examples: list[Example]
 ) -> None:
-    monkeypatch.setattr(training, "has_settled", lambda losses, _window: len(losses) >= 8)
-    early, rates = Trainer(recipe(epochs=100, settle_epochs=4), examples, cache, CPU), []
-
-    def look(report: EpochReport) -> None:
-        rates.append(early.optimiser.param_groups[1]["lr"])
-        if report.epoch == 8:
-            early.save(tmp_path / "state.pt")
-
-    early.run(on_epoch=look)
-    assert early.epochs == early.epoch == len(rates) == 10
-    first = early.recipe.head_lr
-    # As they stand at the end of each epoch: the first fall came at the ninth's first step, the second at its last.
-    assert rates[:8] == pytest.approx([first] * 8)
-    assert rates[8:] == pytest.approx([training.DECAY**2 * first] * 2)
-    resumed = Trainer(recipe(epochs=100, settle_epochs=4), examples, cache, CPU)
-    assert resumed.restore(tmp_path / "state.pt")
-    net = resumed.run()
-    assert resumed.epoch == 10
-    for found, wanted in zip(net.state_dict().values(), early.net.state_dict().values(), strict=True):
+    trainer = Trainer(light(epochs=8), examples, cache, CPU, watch([(0.1 * n, 1.0) for n in range(8)], []))
+    net = trainer.run()
+    assert trainer.epoch == 8
+    whole = Trainer(light(epochs=8), examples, cache, CPU).run()
+    for found, wanted in zip(net.state_dict().values(), whole.state_dict().values(), strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
-def test_a_training_that_settles_in_its_last_part_goes_on_to_its_planned_end(
-    cache: TapCache, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cut", [3, 5, 6])  # between checks, at the last one before the end, and at the end itself
+def test_a_watched_run_that_was_interrupted_ends_at_the_same_place_with_the_same_weights(
+    cache: TapCache, examples: list[Example], tmp_path: Path, cut: int
 ) -> None:
-    monkeypatch.setattr(training, "has_settled", lambda losses, _window: len(losses) >= 5)
-    trainer = Trainer(recipe(epochs=6, settle_epochs=1), examples, cache, CPU)
-    trainer.run()
-    assert trainer.epoch == 6
+    measured = [(0.5, 1.0), (0.7, 1.0), *[(0.7, 1.1)] * 8]
+    whole = Trainer(light(epochs=9), examples, cache, CPU, watch(measured, []))
+    whole.run()
+    assert whole.epoch == 6
+    first = Trainer(light(epochs=9), examples, cache, CPU, watch(measured, []))
+
+    def stop(report: EpochReport) -> None:
+        first.save(tmp_path / "state.pt")
+        if report.epoch == cut:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        first.run(on_epoch=stop)
+    seen: list[torch.Tensor] = []
+    second = Trainer(light(epochs=9), examples, cache, CPU, watch(measured[cut:], seen))
+    assert second.restore(tmp_path / "state.pt")
+    second.run()
+    assert (second.epoch, second.checks, len(seen)) == (6, whole.checks, 6 - cut)
+    for found, wanted in zip(second.net.state_dict().values(), whole.net.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_a_state_that_was_watched_on_other_labels_is_not_taken(
+    cache: TapCache, examples: list[Example], tmp_path: Path
+) -> None:
+    first = Trainer(recipe(epochs=1), examples, cache, CPU, watch([(0.5, 1.0)], []))
+    first.run(on_epoch=lambda _: first.save(tmp_path / "state.pt"))
+    relabelled = Watch((("00" * 32, True), ("01" * 32, True)), lambda _: (0.5, 1.0))
+    for other in (relabelled, None):
+        assert not Trainer(recipe(epochs=1), examples, cache, CPU, other).restore(tmp_path / "state.pt")
 
 
 def engine_of(cache: TapCache, net: CamNet) -> Engine:
