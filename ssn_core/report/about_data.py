@@ -121,9 +121,8 @@ def _learned_from(facts: Facts) -> Html:
     trained = facts.trained
     if isinstance(trained, str):
         return join(heading, tag("p", missing(trained), class_="none"))
-    sentences = [
-        f"{count(trained.n_good, 'good image')} and {count(trained.n_bad, 'bad image')}, by their labels alone."
-    ]
+    by = "their labels and the masks of bad ones" if _learns_from_masks(facts) else "their labels alone"
+    sentences = [f"{count(trained.n_good, 'good image')} and {count(trained.n_bad, 'bad image')}, by {by}."]
     if trained.relabelled:
         sentences.append(
             f"{count(trained.relabelled, 'image')} that had a label at the training "
@@ -184,8 +183,11 @@ def _counts(rows: Iterable[Iterable[Content]], nothing: str) -> Html:
 
 
 def _use_of_masks(facts: Facts) -> str:
-    learns = facts.settings.get("learns_from") in ("masks", "mixed")
-    return "this model learned from those of bad images" if learns else "never used to train"
+    return "this model learned from those of bad images" if _learns_from_masks(facts) else "never used to train"
+
+
+def _learns_from_masks(facts: Facts) -> bool:
+    return facts.settings.get("learns_from") in ("masks", "mixed")
 
 
 def _portions(portions: Iterable[Portion], words: dict[str, str]) -> Iterable[list[Content]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssn_core.report import drawing, html, pictures, words
+from ssn_core.report import about_data, drawing, html, pictures, words
 from ssn_core.report.drawing import Mark
 from ssn_core.report.html import Html, tag, text
 
@@ -81,6 +82,21 @@ def test_a_rate_without_anything_to_count_is_not_zero() -> None:
 )
 def test_a_difference_has_its_sign(value: float, shown: str) -> None:
     assert words.signed(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("learns_from", "said"),
+    [
+        ("labels", "by their labels alone."),
+        ("good", "by their labels alone."),
+        ("masks", "by their labels and the masks of bad ones."),
+        ("mixed", "by their labels and the masks of bad ones."),
+    ],
+)
+def test_what_a_model_learned_from_names_the_masks_where_it_read_them(learns_from: str, said: str) -> None:
+    trained = SimpleNamespace(n_good=26, n_bad=15, relabelled=0, labelled_since=0)
+    told = about_data._learned_from(SimpleNamespace(trained=trained, settings={"learns_from": learns_from}))
+    assert f"26 good images and 15 bad images, {said}" in str(told)
 
 
 def test_the_words_of_two_marks_do_not_lie_on_each_other() -> None:
