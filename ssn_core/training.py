@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ssn_core.anomalies import Cells, Truth, draw_places, marked_bad, with_noise
 from ssn_core.backbone import TAP_CHANNELS, tap_sizes
-from ssn_core.engine import cpu_has_bfloat16
 from ssn_core.features import TapCache
 from ssn_core.folded_training import FoldedTraining
+from ssn_core.half_precision import bfloat16_pays
 from ssn_core.heads import CamHead, Output
 from ssn_core.learned_noise import LearnedNoise, statistics_held
 from ssn_core.local_evidence import LocalHead, LocalTraining, Pointed
@@ -67,12 +67,6 @@ class Watch:
     measure: Callable[[CamNet], tuple[float, float]]
 
 
-def _half_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 where the device multiplies it itself; weights, scores and losses stay float32 everywhere."""
-    fast = device.type == "cuda" or (device.type == "cpu" and cpu_has_bfloat16())
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
-
-
 class Trainer:
     """One training run: network, optimiser, schedule, sampler and random state; resumable between epochs.
 
@@ -108,6 +102,7 @@ class Trainer:
             raise ValueError(f"{recipe.name} needs the taps of layer1 too")
         self.recipe, self.examples, self.device, self.watch = recipe, examples, device, watch
         self.cache = taps
+        self.half = bfloat16_pays(device)
         self.taps = TapStore(taps, [example.key for example in examples], device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -223,7 +218,8 @@ class Trainer:
     def _step(self, samples: NDArray[np.int64], read: Sequence[Tensor]) -> Tensor:
         truth = self._truth(samples)
         taps = [tap.to(self.device, memory_format=torch.channels_last, non_blocking=True) for tap in read]
-        with _half_precision(self.device):
+        # Weights, scores and losses stay float32 everywhere.
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             if self.recipe.adds_noise:
                 features, truth = self._with_anomalies(self.net.features(*taps), truth)
                 output = self.net.judge(features)
@@ -332,6 +328,7 @@ class Trainer:
         sampler = self.sampler.state()
         state: dict[str, Any] = {
             "run": self._identity(),
+            "half": self.half,
             "epoch": self.epoch,
             "checks": [list(check) for check in self.checks],
             "net": self.net.state_dict(),
@@ -356,6 +353,7 @@ class Trainer:
             return False
         if not isinstance(state, dict) or state.get("run") != self._identity():
             return False
+        self.half = state["half"]  # a busier hour must not change how the rest is computed
         self.epoch, self.checks = state["epoch"], [Check(*check) for check in state["checks"]]
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -1,0 +1,65 @@
+"""bfloat16 in training is a matter of measurement, not of what the CPU says it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+import torch
+
+from ssn_core import half_precision
+from ssn_core.timing import Timing
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Each test measures anew, and leaves nothing behind for trainings in other tests."""
+    half_precision.bfloat16_pays.cache_clear()
+    yield
+    half_precision.bfloat16_pays.cache_clear()
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, *, exact: float, half: float) -> list[int]:
+    """Let the measurement find these milliseconds; the list grows with each measurement."""
+    measured: list[int] = []
+
+    def turns(computations: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, Timing]:
+        measured.append(rounds)
+        for compute in computations.values():
+            compute()
+        return {"float32": Timing(exact, exact), "bfloat16": Timing(half, half)}
+
+    monkeypatch.setattr(half_precision, "take_turns", turns)
+    monkeypatch.setattr(half_precision, "cpu_has_bfloat16", lambda: True)
+    return measured
+
+
+@pytest.mark.parametrize(("exact", "half", "pays"), [(40.0, 20.0, True), (25.0, 41.0, False), (22.0, 20.0, False)])
+def test_bfloat16_is_taken_where_it_is_faster_by_a_fifth(
+    exact: float, half: float, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(monkeypatch, exact=exact, half=half)
+    assert half_precision.bfloat16_pays(CPU) is pays
+
+
+def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = timed(monkeypatch, exact=40.0, half=20.0)
+    assert half_precision.bfloat16_pays(CPU)
+    assert half_precision.bfloat16_pays(CPU)
+    assert len(measured) == 1
+
+
+def test_a_cpu_without_it_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = timed(monkeypatch, exact=40.0, half=20.0)
+    monkeypatch.setattr(half_precision, "cpu_has_bfloat16", lambda: False)
+    assert not half_precision.bfloat16_pays(CPU)
+    assert not measured
+
+
+def test_the_measurement_leaves_the_random_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, exact=40.0, half=20.0)
+    before = torch.get_rng_state()
+    half_precision.bfloat16_pays(CPU)
+    assert torch.equal(before, torch.get_rng_state())
