@@ -91,7 +91,7 @@ def changed(*, folded: bool, few_bits: bool, plain_backbone: bool = False) -> It
         if not folded:
             stack.enter_context(mock.patch.object(FoldedTraining, "holds", return_value=False))
         if not few_bits:
-            stack.enter_context(mock.patch.object(training, "cpu_has_bfloat16", return_value=False))
+            stack.enter_context(mock.patch.object(training, "bfloat16_pays", return_value=False))
         if plain_backbone:
             stack.enter_context(mock.patch.object(features, "tap_extractor", plain_extractor))
         yield
