@@ -16,15 +16,16 @@ How much is added was chosen by simulation (`python -m benchmarks.interval_cover
 and 50 to 1000 good images, true AUROC 0.7 to 0.995, six shapes of scores, so that no cell falls below 93.5 % but by the
 chance of the simulation. What is to be held is AUROC and AP of endlessly many images of the same mix.
 
-Student's t, which makes up for a variance from few images, makes up too much: the logit scale and the correction do
-most of it. AUROC does without; for AP and differences it fades from 4 degrees of freedom on.
+Student's t, which makes up for a variance from few images, makes up too much for a single model: the logit scale and
+the correction do most of it. AUROC does without it, and for AP it fades from 4 degrees of freedom on. Differences need
+it: where it fades for them too, they hold 93 % at an AUROC of 0.7 with 20 bad images.
 
 Near 1 the lower end cannot be missed: it is never above that of perfect separation, for few images show hardly a
 mistake, and the truth may be far lower even if they show none. For a truth above it the upper end takes the whole risk.
 
 A difference has the correction at both ends, since either model may make mistakes that nobody saw. Which one is better
-it need not leave open, though, where half of the correction and all of Student's t do not: then these decide how near
-to 0 the interval comes.
+it need not leave open, though, where half of the correction does not: then half of it decides how near to 0 the
+interval comes. Without any, equal models under heavy tails would be called different in 10 % of all cases.
 
 Where more than 96.5 % are held all the same, these are the cases:
 
@@ -58,7 +59,7 @@ TOLD_BY_ONE = 1.5  # difference of AUROC: one of the models tells them
 GOOD_ABOVE = 0.23  # AP: a good image above all
 HIDDEN_FROM_ONE, ABOVE_IN_ONE = 0.25, 0.5  # difference of AP: a bad image like good ones, a good one above all, for one
 ESTABLISHED = 0.5  # share of the correction with which a difference that is not 0 stands
-FREEDOM = 4.0  # degrees of freedom from which on Student's t fades
+FREEDOM = 4.0  # AP: degrees of freedom from which on Student's t fades
 SEVERAL = 1.5  # mistakes from which on their spread can be told
 _ROUNDING = 1e-12
 
@@ -180,14 +181,14 @@ def ap_interval(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95) ->
     corrected, plain = (ap_influence(bad, values, good_above=above) for above in (GOOD_ABOVE, 0.0))
     if plain.bad_variance + plain.good_variance < _ROUNDING**2:  # all bad ones tie, with or below all good ones
         return _smaller_class_interval(value, bad, level)
-    error, quantile, _ = _error((corrected.bad_variance, corrected.good_variance), (n_bad, n_good), level)
+    error, quantile = _error((corrected.bad_variance, corrected.good_variance), (n_bad, n_good), level, fading=True)
     centre = max(_ROUNDING, corrected.value - ap_bias(bad, values))
     # One mistake must not look more certain than none.
     never_missed = _unseen_ap(bad, level)
     low = min(_effective_low(centre, error, quantile, level=level), never_missed)
 
     def high_at(level: float) -> float:
-        error, quantile, _ = _error((plain.bad_variance, plain.good_variance), (n_bad, n_good), level)
+        error, quantile = _error((plain.bad_variance, plain.good_variance), (n_bad, n_good), level, fading=True)
         return min(logit_interval(value, error, quantile)[1], 1 - _least(1 - value, level))
 
     mistakes = (1 - value) ** 2 / (plain.bad_variance + plain.good_variance)
@@ -271,16 +272,19 @@ def _auroc_ends(of_bad: Floats, of_good: Floats, *, added: float, level: float) 
     return logit_interval(centre, math.sqrt(bad_variance + good_variance), float(special.ndtri((1 + level) / 2)))
 
 
-def _error(variances: tuple[float, float], sizes: tuple[int, int], level: float) -> tuple[float, float, float]:
-    """The standard error from what the bad and the good images add, and the quantiles of Student's t that go with it.
+def _error(
+    variances: tuple[float, float], sizes: tuple[int, int], level: float, *, fading: bool = False
+) -> tuple[float, float]:
+    """The standard error from what the bad and the good images add, and the quantile of Student's t that goes with it.
 
-    The degrees of freedom are those of Satterthwaite (Biometrics Bulletin 2 (1946) 110-114). The first quantile is the
-    one that fades to the normal one where there are more than `FREEDOM` of them, the second is Student's own.
+    The degrees of freedom are those of Satterthwaite (Biometrics Bulletin 2 (1946) 110-114). A `fading` quantile goes
+    over to the normal one where there are more than `FREEDOM` of them.
     """
     variance = sum(variances)
     freedom = variance**2 / sum(part**2 / (n - 1) for part, n in zip(variances, sizes, strict=True))
-    faded, own = (float(special.stdtrit(f, (1 + level) / 2)) for f in (max(freedom, freedom**2 / FREEDOM), freedom))
-    return math.sqrt(variance), faded, own
+    if fading:
+        freedom = max(freedom, freedom**2 / FREEDOM)
+    return math.sqrt(variance), float(special.stdtrit(freedom, (1 + level) / 2))
 
 
 def _high(high_at: Callable[[float], float], never_missed: float, mistakes: float, level: float) -> float:
@@ -339,11 +343,12 @@ def _difference(
     value: float, variances: Callable[[float], tuple[float, float]], sizes: tuple[int, int], method: str, level: float
 ) -> Difference:
     """The interval about `value`; `variances` are those of bad and good images with a share of the correction."""
-    error, quantile, _ = _error(variances(1.0), sizes, level)
-    low, high = value - quantile * error, value + quantile * error
-    error, _, quantile = _error(variances(ESTABLISHED), sizes, level)
-    if value > quantile * error:
-        low = max(low, value - quantile * error)
-    elif value < -quantile * error:
-        high = min(high, value + quantile * error)
+    half, established = (
+        error * quantile for error, quantile in (_error(variances(share), sizes, level) for share in (1.0, ESTABLISHED))
+    )
+    low, high = value - half, value + half
+    if value > established:
+        low = max(low, value - established)
+    elif value < -established:
+        high = min(high, value + established)
     return Difference(value, Interval(max(-1.0, low), min(1.0, high), method, level))
