@@ -25,7 +25,7 @@ mistake, and the truth may be far lower even if they show none. For a truth abov
 
 A difference has the correction at both ends, since either model may make mistakes that nobody saw. Which one is better
 it need not leave open, though, where half of the correction does not: then half of it decides how near to 0 the
-interval comes. Without any, equal models under heavy tails would be called different in 10 % of all cases.
+interval comes. Without any, equal models would be called different in up to 10 % of all cases (AP, heavy tails).
 
 Where more than 96.5 % are held all the same, these are the cases:
 
@@ -33,8 +33,8 @@ Where more than 96.5 % are held all the same, these are the cases:
   such an image is drawn, so what keeps 94 % under heavy tails holds 96 to 98 % under normal ones.
 - The difference of two models that both make few mistakes lies in images that nobody saw: up to 100 %. Without the
   correction, a quarter of these cells holds too little, down to 65 %, while another quarter still holds too much.
-  Single intervals combined with the correlation of the models (Zou, Psychol. Methods 12 (2007) 399-413) are a fifth
-  wider with 10 bad images, for hardly fewer such cells.
+  Single intervals combined with the correlation of the models (Zou, Psychol. Methods 12 (2007) 399-413) leave fewer
+  such cells with 10 bad images, 72 instead of 93 of 96 for AUROC, but are a fifth wider.
 """
 
 from __future__ import annotations
