@@ -7,7 +7,13 @@ Makes a project of N images in a folder of its own (rows of their own; the files
 second. Each time is measured in the browser: `keydown_to_paint_ms` from the key event to the frame in which the next
 image stands in full size, `ack_ms` from the key event to the moment when the browser knows that the verdict is stored.
 Then it asks the routes and runs each page's script by itself (`routes_ms`, `pages_ms`: server time), and compares
-what was sent with what the database holds. The last line printed is all of it as JSON.
+what was sent with what the database holds. At last the same again in a project of as many images that has been in use
+for some weeks (benchmarks/used_project.py), as `routes_with_model_ms` and `pages_with_model_ms`; `--pages-only` does
+this part alone. The last line printed is all of it as JSON.
+
+Of each page with a model: the time on the clock, the processors' time, which other work on the machine lengthens less,
+and the processors' time of the first run after somebody gave one more label, when what follows the labels is computed
+anew.
 
 Browser and server share the machine: times are those of both together.
 """
@@ -33,7 +39,9 @@ import numpy as np
 import psutil
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+from streamlit.testing.v1 import AppTest
 
+from benchmarks import used_project
 from storage import files, projects, thumbnails
 from storage.db import Database, chunks, connect
 from storage.settings import Settings
@@ -43,7 +51,16 @@ from tests.e2e.conftest import CHROMIUM, CHROMIUM_ARGS, ROOT, VIEWPORT, AppServe
 PICTURES = 40  # different ones; a file can have some 65,000 links
 SIZE = (768, 1024)  # pixels, (height, width)
 QUEUE = "globalThis[Symbol.for('ssn.label-queue.1')]"
-PAGES = ("home", "data", "label", "train", "review", "evaluate", "models", "inspect")
+PAGES = ("home", "data", "label", "train", "review", "evaluate", "models", "tradeoffs", "agreement", "inspect", "audit")
+VIEWS: Mapping[str, tuple[str, Mapping[str, object]]] = {  # of pages with more than one; what the session then holds
+    **{name: (name, {}) for name in PAGES},
+    "review, escapes": ("review", {"ssn_review_filter": "misses"}),
+    "review, unlabelled": ("review", {"ssn_review_filter": "suspicious"}),
+    "review, closest first": ("review", {"ssn_review_filter": "all", "ssn_review_order": "closest"}),
+    "models, compare two": ("models", {"ssn_models_view": "compare"}),
+    "audit, second opinions": ("audit", {"ssn_audit_view": "opinions"}),
+    "audit, label files": ("audit", {"ssn_audit_view": "files"}),
+}
 
 # In the page: the key event's own time, the first frame that shows the next image, and each acknowledgement.
 MEASURE = """() => {
@@ -99,12 +116,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to type")
     parser.add_argument("--rate", type=float, default=10.0, help="keys a second")
+    parser.add_argument("--pages-only", action="store_true", help="no typing: the routes and pages with a model alone")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
     options = parser.parse_args(arguments)
-    if CHROMIUM is None:
+    if CHROMIUM is None and not options.pages_only:
         parser.error("no Chromium: install it or name it in SSN_TEST_CHROMIUM")
     with tempfile.TemporaryDirectory(prefix="ssn-labelling-") as folder:
-        result = measure(Path(folder) / "data", n=options.images, seconds=options.seconds, rate=options.rate)
+        result: dict[str, Any] = {"images": options.images}
+        if not options.pages_only:
+            result = measure(Path(folder) / "data", n=options.images, seconds=options.seconds, rate=options.rate)
+        result |= measure_used(Path(folder) / "used", n=options.images)
+        result |= {
+            "cpu": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "load": [round(value, 1) for value in os.getloadavg()],  # of 1, 5 and 15 minutes: other work counts
+            "date": datetime.now(UTC).date().isoformat(),
+        }
     for name, value in result.items():
         print(f"{name:28} {value}")
     if options.out is not None:
@@ -156,8 +182,28 @@ def measure(data_dir: Path, *, n: int, seconds: float, rate: float) -> dict[str,
         "server_rss_mib": memory,  # at the start and after each tenth of the keys
         "routes_ms": routes,
         "pages_ms": time_pages(data_dir),
-        "cpu": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def measure_used(data_dir: Path, *, n: int) -> dict[str, Any]:
+    """Routes and pages of a project with n images that has been in use; times in milliseconds."""
+    db = connect(Settings(data_dir=data_dir, database_url="", weights_dir=None))
+    project = projects.create(db, name="Many").id
+    fill(db, project, n)
+    model = used_project.use(db, project)[-1]
+    counts = projects.label_counts(db, project_id=project)
+    server = AppServer(data_dir)
+    server.start()
+    try:
+        routes = time_routes(server, project, n, model_id=model.id)
+    finally:
+        server.stop()
+    pages = time_used_pages(db, project)
+    db.close()
+    return {
+        "labels": {"good": counts.good, "bad": counts.bad, "unsure": counts.unsure},
+        "routes_with_model_ms": routes,
+        "pages_with_model_ms": pages,
     }
 
 
@@ -220,21 +266,32 @@ def type_keys(page: Page, n: int, *, rate: float, process: psutil.Process) -> li
     return memory
 
 
-def time_routes(server: AppServer, project: int, n: int) -> dict[str, float]:
-    """Median server time of each route that the board asks, over ten requests."""
+def time_routes(server: AppServer, project: int, n: int, *, model_id: int | None = None) -> dict[str, float]:
+    """Median time of each route that the board asks, over ten requests; with a model also those that need one."""
     token = token_of(server.data_dir, project)
     some = ",".join(str(image) for image in range(1, min(n, 200) + 1))
     origin = {"Origin": server.base_url}
     watched = {"token": token, "events": [], "watch": list(range(1, 26))}
     with httpx.Client(base_url=server.base_url, timeout=60) as client:
-        calls: Mapping[str, Callable[[], httpx.Response]] = {
-            "list": lambda: client.get("/ssn/list", params={"t": token, "filter": "none"}),
-            "list, random": lambda: client.get("/ssn/list", params={"t": token, "filter": "all", "order": "random"}),
+
+        def listed(labels: str, order: str) -> Callable[[], httpx.Response]:
+            return lambda: client.get("/ssn/list", params={"t": token, "filter": labels, "order": order})
+
+        calls: dict[str, Callable[[], httpx.Response]] = {
+            "list": listed("none", "oldest"),
+            "list, random": listed("all", "random"),
             "details of 200": lambda: client.get("/ssn/details", params={"t": token, "ids": some}),
             "news": lambda: client.post("/ssn/labels", json=watched, headers=origin),
             "thumbnail": lambda: client.get(f"/ssn/thumb/{n}", params={"t": token}),
             "image": lambda: client.get(f"/ssn/image/{n}", params={"t": token}),
         }
+        if model_id is not None:
+            calls |= {
+                "list, most informative": listed("none", "informative"),
+                "list, most suspicious": listed("none", "suspicious"),
+                "list of all, most suspicious": listed("all", "suspicious"),
+                "list, likely errors": listed("all", "disagreement"),
+            }
         return {name: timed(lambda call=call: call().raise_for_status()) for name, call in calls.items()}
 
 
@@ -250,13 +307,7 @@ def token_of(data_dir: Path, project: int) -> str:
 
 def time_pages(data_dir: Path) -> dict[str, float]:
     """Median time of each page's script, run as Streamlit runs it but without a browser."""
-    from streamlit.testing.v1 import AppTest
-
-    from storage.settings import get_settings
-
-    os.environ.update(SSN_DATA_DIR=str(data_dir), SSN_DATABASE_URL="")
-    get_settings.cache_clear()
-    app = AppTest.from_file(ROOT / "pages" / "shell.py", default_timeout=120).run()
+    app = open_app(data_dir)
     found: dict[str, float] = {}
     for name in PAGES:
         app.switch_page(f"views/{name}.py").run()
@@ -264,6 +315,40 @@ def time_pages(data_dir: Path) -> dict[str, float]:
             raise RuntimeError(f"{name}: {app.exception[0].message}")
         found[name] = timed(app.run, times=5)
     return found
+
+
+def time_used_pages(db: Database, project: int) -> dict[str, dict[str, float]]:
+    """Of each page's script: medians of three runs, clock and processors, and what it takes after one more label."""
+    app = open_app(db.data_dir)
+    found: dict[str, dict[str, float]] = {}
+    for seq, (name, (page, state)) in enumerate(VIEWS.items(), start=1):
+        app.switch_page(f"views/{page}.py").run()
+        for key, value in state.items():
+            app.session_state[key] = value
+        app.run()
+        runs = [run_once(app, name) for _ in range(3)]
+        wall, cpu = (round(statistics.median(times), 1) for times in zip(*runs, strict=True))
+        used_project.label_one(db, project, seq)
+        found[name] = {"wall": wall, "cpu": cpu, "cpu_after_a_label": round(run_once(app, name)[1], 1)}
+    return found
+
+
+def run_once(app: AppTest, name: str) -> tuple[float, float]:
+    """Milliseconds of one run: on the clock, and of all processors."""
+    start, used = time.perf_counter(), time.process_time()
+    app.run()
+    if app.exception:
+        raise RuntimeError(f"{name}: {app.exception[0].message}")
+    return 1000 * (time.perf_counter() - start), 1000 * (time.process_time() - used)
+
+
+def open_app(data_dir: Path) -> AppTest:
+    """The app with this data folder, run without a browser."""
+    from storage.settings import get_settings
+
+    os.environ.update(SSN_DATA_DIR=str(data_dir), SSN_DATABASE_URL="")
+    get_settings.cache_clear()
+    return AppTest.from_file(ROOT / "pages" / "shell.py", default_timeout=120).run()
 
 
 def timed(call: Callable[[], object], *, times: int = 10) -> float:
