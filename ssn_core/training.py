@@ -33,7 +33,7 @@ from ssn_core.model import CamNet, Features
 from ssn_core.noise import gaussian
 from ssn_core.recipe_settings import Recipe
 from ssn_core.sampling import FLIPS, Example, Sampler, planned_epochs
-from ssn_core.settling import Check, check_every, has_settled
+from ssn_core.settling import Check, has_settled, is_due
 from ssn_core.tap_store import TapStore
 
 _STATISTICS_IMAGES = 64  # enough: each brings hundreds of cells
@@ -161,7 +161,7 @@ class Trainer:
                 if on_step:
                     on_step(seen, total)
             self.epoch += 1
-            if self.watch is not None and self.epoch % check_every(self.epochs) == 0:
+            if self.watch is not None and is_due(self.epoch, self.epochs):
                 self.checks.append(Check(self.epoch, *self.watch.measure(self.net)))
                 self.net.train()
             if on_epoch:

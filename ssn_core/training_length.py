@@ -8,16 +8,18 @@ this one is measured on. Calibration images are free of that, but the threshold 
 training knows nothing of.
 
 So the training images of each network are dealt into two halves, whole groups together. A trial run learns from one
-half and is measured on the other about every twentieth of its planned length, until it has settled
-(:mod:`ssn_core.settling`). Of it only the length is kept: the network itself starts anew, on all of its training
-images, and takes the same share of its planned epochs. A trial's best check came at the high learning rates; the
-training spends as long on these, and then its last part on the low ones, as a training that was planned so long does.
-This is the same whoever asks (fixed parts, out-of-fold, cross-validation, learning curves), because nothing but the
-training images is looked at.
+half and is measured on the other about every twentieth of its planned length, from a quarter of it on, until it has
+settled (:mod:`ssn_core.settling`). Of it only the length is kept: the network itself starts anew, on all of its
+training images, and takes the same share of its planned epochs. A trial's best check came at the high learning rates;
+the training spends as long on these, and then its last part on the low ones, as a training that was planned so long
+does. This is the same whoever asks (fixed parts, out-of-fold, cross-validation, learning curves), because nothing but
+the training images is looked at.
 
 It costs the trial, half of each epoch until it has settled, and so pays where a training needs less than about half of
-its planned length. Where too few images of a class are left to measure a trial on, there is none, and the training
-takes its whole length. Recipes that learn from good images alone are measured on the bad ones of the half.
+its planned length; at best it saves half of the steps. Networks of unlike length give scores of unlike scale, which
+out-of-fold are judged together, at one threshold. Where too few images of a class are left to measure a trial on, there
+is none, and the training takes its whole length. Recipes that learn from good images alone are measured on the bad ones
+of the half.
 """
 
 from __future__ import annotations
@@ -101,7 +103,6 @@ def find_length(
     trainer = Trainer(trial, examples(learned, trial), taps, device, watch)
     course.run(trainer, name=f"{name}, trial", state_file=state_file)
     course.drop((trainer.epochs - trainer.epoch) * len(trainer.sampler))
-    # At least one check: the last epoch of a short training is a multiple of one, that of a long one is near a check.
     share = best_of(trainer.checks).epoch / trainer.epochs / MILESTONES[0]
     length = Length(
         name,

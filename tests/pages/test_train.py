@@ -268,3 +268,27 @@ def test_the_page_says_which_weights_a_training_would_use(
     assert "With ImageNet weights" in texts(app)
     app.selectbox(key=state.Key.TRAIN_BACKBONE).set_value("wide_resnet50_2").run()
     assert "cannot be trained" in texts(app)
+
+
+def test_ending_early_is_offered_and_asked_for_only_when_it_is_chosen(db: Database, project: projects.Project) -> None:
+    app = open_page("train")
+    app.checkbox(key=state.Key.TRAIN_EARLY).check().run()
+    app.button(key="train-start").click().run()
+    assert jobs.active(db, kinds=("train",))[0].payload["early_stop"] is True
+
+
+def test_a_training_that_ended_early_says_so_while_it_runs_and_afterwards(
+    db: Database, project: projects.Project
+) -> None:
+    running = {"network": "Fold 1 of 3", "epoch": 12, "epochs": 96, "planned": 300, "loss": 0.1}
+    job_id = _train_job(db, project, status="running", phase="Training", done=1, total=9, metrics=running)
+    assert "epoch 12 of 96 (300 planned)" in texts(open_page("train"))
+    set_job(db, job_id, metrics={**running, "network": "Fold 1 of 3, trial", "epochs": 300, "planned": 0})
+    assert "planned" not in texts(open_page("train"))
+    set_job(db, job_id, status="succeeded")
+    trial = {"epochs": 96, "planned": 300, "checks": [[15, 0.9, 0.2]]}
+    length = {"epochs": 96, "planned": 300, "trials": [trial]}
+    add_model(db, project.id, job_id=job_id, summary={"length": length})
+    app = open_page("train")
+    assert "Ended early, after 96 of 300 epochs" in texts(app)
+    assert list(app.dataframe[0].value["Epochs"]) == ["96 of 300"]

@@ -19,7 +19,7 @@ from ssn_core.features import TapCache
 from ssn_core.pipeline import Trained, fit, train_model
 from ssn_core.recipes import Recipe, get_recipe, recorded
 from ssn_core.reporting import Silent
-from ssn_core.settling import Check, Length, as_data, balanced_cross_entropy, best_of, has_settled, in_words
+from ssn_core.settling import Check, Length, as_data, balanced_cross_entropy, best_of, has_settled, in_words, is_due
 from ssn_core.sources import scan
 from ssn_core.training import Trainer
 from ssn_core.training_length import find_length, halves, samples_ahead, shared_length
@@ -108,6 +108,13 @@ def test_both_classes_weigh_the_same_in_the_cross_entropy() -> None:
     assert balanced_cross_entropy([True, False], [float("inf"), float("nan")]) == float("inf")
 
 
+@pytest.mark.parametrize("epochs", [*range(1, 60), 300])
+def test_every_trial_is_checked_and_not_before_a_quarter_of_its_length(epochs: int) -> None:
+    due = [epoch for epoch in range(1, epochs + 1) if is_due(epoch, epochs)]
+    assert due
+    assert due[0] >= epochs / 4
+
+
 def test_halves_keep_groups_together_and_hold_both_classes(labelled: list[LabelledImage], few_suffice: None) -> None:
     found = halves(quick(), labelled)
     assert found is not None
@@ -126,7 +133,7 @@ def test_there_is_no_trial_without_enough_images_or_where_none_is_asked_for(labe
     assert halves(quick("supersimplenet-supervised"), [dataclasses.replace(i, mask=None) for i in more]) is None
 
 
-@pytest.mark.parametrize(("until", "epochs"), [(1, 3), (2, 5), (4, 10), (17, 40), (40, 40)])
+@pytest.mark.parametrize(("until", "epochs"), [(1, 13), (2, 15), (4, 20), (12, 40), (16, 40)])
 def test_a_training_takes_the_share_of_its_epochs_that_the_trial_needed_at_high_learning_rates(
     labelled: list[LabelledImage],
     caches: dict[str, TapCache],
@@ -136,11 +143,13 @@ def test_a_training_takes_the_share_of_its_epochs_that_the_trial_needed_at_high_
     epochs: int,
 ) -> None:
     rising_until["checks"] = until
-    recipe = quick("simplenet", epochs=40)  # checked every 2 epochs; the high rates last for 0.8 of a training
+    recipe = quick(
+        "simplenet", epochs=40
+    )  # checked every 2 epochs from 10 on; the high rates last for 0.8 of a training
     course = Course(Silent(), samples_ahead(recipe, labelled), CPU)
     length = find_length(recipe, labelled, caches["zeros"], course, device=CPU, name="Model", state_file=None)
     assert (length.epochs, length.planned, length.trial_planned) == (epochs, 40, 40)
-    assert len(length.checks) == min(until + 4, 20)
+    assert len(length.checks) == min(until + 4, 16)
     # What the trial did not need and what the training will not need is not ahead any more.
     n_good = sum(not i.bad for i in labelled)
     assert course.total - course.done == epochs * n_good
@@ -216,14 +225,14 @@ def test_progress_never_goes_back_when_trainings_turn_out_shorter(
 ) -> None:
     bar = Bar()
     trained = train_model(quick(epochs=20), labelled, caches["replicate"], device=CPU, reporter=bar)
-    assert trained.model.figures["length"]["epochs"] == 3  # 2 of 20 at the high rates
+    assert trained.model.figures["length"]["epochs"] == 8  # 6 of 20 at the high rates
     done, total = zip(*bar.seen, strict=True)
     assert list(done) == sorted(done)
     assert list(total) == sorted(total, reverse=True)
     assert total[-1] < total[0]
     assert done[-1] == total[-1]
     assert [said["network"] for said in bar.said if said["planned"]][-1] == "Fold 3 of 3"
-    assert {(said["epochs"], said["planned"]) for said in bar.said if said["network"] == "Fold 1 of 3"} == {(3, 20)}
+    assert {(said["epochs"], said["planned"]) for said in bar.said if said["network"] == "Fold 1 of 3"} == {(8, 20)}
 
 
 class PowerCutError(Exception):
@@ -289,8 +298,8 @@ def test_the_shorter_training_is_the_one_that_was_planned_so_long(
     recipe = quick("gap-cam", epochs=20)
     given = {"images": labelled, "taps": caches["zeros"], "device": CPU, "reporter": Silent(), "name": "Model"}
     found = fit(recipe, **given, on_length=told.append)  # type: ignore[arg-type]
-    assert told[0].epochs == 3
-    planned = fit(quick("gap-cam", epochs=3, early_stop=False), **given)  # type: ignore[arg-type]
+    assert told[0].epochs == 8
+    planned = fit(quick("gap-cam", epochs=8, early_stop=False), **given)  # type: ignore[arg-type]
     assert all(map(torch.equal, found.state_dict().values(), planned.state_dict().values()))
 
 
@@ -332,7 +341,7 @@ def test_cross_validation_says_how_long_each_network_was_trained(
     folds = assign_folds(labelled, from_data=True)
     given = {"images": labelled, "taps": caches["zeros"], "folds": folds, "device": CPU, "reporter": Silent()}
     report = cross_validate(quick("simplenet", epochs=20), **given)  # type: ignore[arg-type]
-    assert [(f["length"]["epochs"], f["length"]["planned"]) for f in report["folds"]] == [(3, 20)] * 3
+    assert [(f["length"]["epochs"], f["length"]["planned"]) for f in report["folds"]] == [(8, 20)] * 3
     assert report["settings"]["early_stop"] is True
     plain = cross_validate(quick("simplenet", epochs=1, early_stop=False), **given)  # type: ignore[arg-type]
     assert [fold["length"] for fold in plain["folds"]] == [None] * 3
