@@ -16,8 +16,8 @@ import numpy as np
 
 CHECKS = 20  # in a training of whole length, if it were checked from its beginning
 # Share of a training before which nothing is checked. On few bad images a network that has hardly learned can be better
-# by chance than it is for a long time after: without this, one of three SimpleNets ended after a tenth of its length, and
-# AP-det of all together fell from 0.61 to 0.46 (KolektorSDD).
+# by chance than it is for a long time after: without this, one of three SimpleNets ended after a tenth of its length,
+# and AP-det of all together fell from 0.61 to 0.46 (KolektorSDD).
 BEGIN = 0.25
 PATIENCE = 4  # checks without a better figure after which a training has settled
 
