@@ -142,7 +142,10 @@ class PredictionRow(Base):
     """The score of one image under one model, with the role the image played for that model."""
 
     __tablename__ = "predictions"
-    __table_args__ = (Index(None, "model_id", "score", "image_id"),)
+    __table_args__ = (
+        Index(None, "model_id", "score", "image_id"),
+        Index(None, "model_id", "role", "image_id", "score"),  # held-out ones are a few among those of all images
+    )
 
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)

@@ -2,9 +2,10 @@ import hashlib
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from ssn_core.errors import SsnError
-from storage import images, labels, predictions, projects, registry, thresholds
+from storage import images, label_advice, labels, predictions, projects, registry, thresholds
 from storage.tables import ImageRow
 
 
@@ -151,8 +152,8 @@ def test_pages_follow_each_other_without_gap_or_repetition_even_among_equal_scor
 
 def test_a_corrected_verdict_is_seen_at_once(db, project_id, reviewed):
     ids, model_id = reviewed
-    event = labels.LabelEvent("review", 1, ids[3], "good", "Grace", "review")
-    labels.record(db, project_id=project_id, events=[event])
+    corrected = labels.LabelEvent("review", 1, ids[3], "good", "Grace", "review")
+    labels.record(db, project_id=project_id, events=[corrected])
     assert shown(db, model_id, ids, filter="misses") == []
     [first] = predictions.scored(db, model_id=model_id, filter="good", order="closest", limit=1)
     assert (first.image.id, first.image.label_inspector, first.score, first.role) == (
@@ -231,3 +232,45 @@ def test_a_model_without_held_out_images_has_empty_figures(db, project_id):
     assert (found.n_good, found.n_bad, found.scores.size, found.labels.size) == (0, 0, 0, 0)
     with pytest.raises(SsnError, match="77"):
         predictions.held_out(db, model_id=77)
+
+
+def plans(db, ask):
+    """How SQLite goes about each question of a call, in words."""
+    if db.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL chooses its plan by what the tables hold, and here they hold nearly nothing")
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, _context, _many):
+        if statement.startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        ask()
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+    with db.engine.connect() as connection:
+        return [
+            "\n".join(row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters))
+            for statement, parameters in asked
+        ]
+
+
+def test_the_few_held_out_scores_are_found_without_looking_at_all_others(db, reviewed):
+    _, model_id = reviewed
+    [plan] = plans(db, lambda: predictions.with_role(db, model_id=model_id, role="out_of_fold"))
+    assert (
+        "predictions USING COVERING INDEX ix_predictions_model_id_role_image_id_score (model_id=? AND role=?)" in plan
+    )
+    model = registry.get(db, model_id=model_id)
+    found = plans(db, lambda: label_advice.retraining(db, model=model))
+    assert any("ix_predictions_model_id_role_image_id_score (model_id=? AND role=?)" in plan for plan in found)
+
+
+@pytest.mark.parametrize("order", predictions.ORDERS)
+def test_a_page_of_scores_is_chosen_before_any_image_is_read(db, reviewed, order):
+    _, model_id = reviewed
+    ask = {"order": order, "threshold": 0.5, "limit": 2}
+    [plan] = plans(db, lambda: predictions.scored(db, model_id=model_id, **ask))
+    chosen = plan.index("predictions USING COVERING INDEX ix_predictions_model_id_score_image_id (model_id=?)")
+    assert chosen < plan.index("images USING")
