@@ -4,14 +4,15 @@
         --image-size 352 128 --seeds 0 1 2 3 4 --out benchmarks/results/labels-needed.jsonl
 
 For each fold of a CSV with a `fold` column, the images of the other folds are a pool without labels. Both orders begin
-without any label: the random one as the seed draws, the queue with images unlike each other, as in the product before
-there is a model. Once enough good and bad ones are labelled to train on in every fold, then, round by round, a
-network learns from what is labelled, all images of the fold are scored (AP-det is counted over the folds together), and
-the next images are labelled: drawn at random, or taken from the queue as the product makes it (ssn_core.selection,
-with this network's scores of the pool, and a threshold half-way between the labelled good and bad images). Nothing is
-chosen on the images that are reported on. The number of labels needed is where AP-det first reaches the target, between
-two rounds by linear interpolation, and the order ends there; one that never does counts with all labels of the pool,
-and says so. Epochs are the recipe's own (a fixed number would give orders that find more bad images more steps).
+without any label: the random one as the seed draws, the queue in turns with outliers of the pool and with images unlike
+each other, as in the product before there is a model. Once enough good and bad ones are labelled to train on in every
+fold, then, round by round, a network learns from what is labelled, all images of the fold are scored (AP-det is counted
+over the folds together), and the next images are labelled: drawn at random, or taken from the queue as the product
+makes it (ssn_core.selection, with this network's scores of the pool, and a threshold half-way between the labelled
+good and bad images). Nothing is chosen on the images that are reported on. The number of labels needed is where AP-det
+first reaches the target, between two rounds by linear interpolation, and the order ends there; one that never does
+counts with all labels of the pool, and says so. Epochs are the recipe's own (a fixed number would give orders that find
+more bad images more steps).
 
 Appends one JSON line for each seed and order; what the file holds already, from the same data and settings, is kept.
 `--table` prints the table from the file and computes nothing.
@@ -42,7 +43,8 @@ from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.crossval import assign_folds
 from ssn_core.dataset import LabelledImage
-from ssn_core.descriptors import describe, describing_backbone, rendition_size
+from ssn_core.descriptors import Described, describe, describing_backbone, find_usual, rendition_size
+from ssn_core.errors import ImageError
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title, score_cached
 from ssn_core.model import CamNet
@@ -81,7 +83,10 @@ def run(options: argparse.Namespace, images: Sequence[LabelledImage], cache: Pat
     """Append the lines that the file does not have yet."""
     device, known = best_device(), {line["made_of"] for line in read(options.out)}
     folds = assign_folds(images, from_data=True)
-    points = described(images, recipe_of(options, 0).image_size, device)
+    pools = {
+        fold: described([i for i in images if folds[i.key] != fold], recipe_of(options, 0).image_size, device)
+        for fold in sorted(set(folds.values()))
+    }
     for seed in options.seeds:
         recipe = recipe_of(options, seed)
         backbone = load_backbone(
@@ -94,7 +99,7 @@ def run(options: argparse.Namespace, images: Sequence[LabelledImage], cache: Pat
             if made_of in known:
                 continue
             began = time.monotonic()
-            curve = measure(recipe, images, folds, points, taps, order, options, device=device)
+            curve = measure(recipe, images, folds, pools, taps, order, options, device=device)
             line = {
                 "order": order,
                 "seed": seed,
@@ -121,19 +126,19 @@ def recipe_of(options: argparse.Namespace, seed: int) -> Recipe:
 
 def described(
     images: Sequence[LabelledImage], image_size: tuple[int, int], device: torch.device
-) -> dict[str, NDArray[np.float32]]:
-    """Descriptors along their main axes, by key."""
-    found = dict(
-        describe(
-            describing_backbone(None),
-            [(image.key, image.path) for image in images],
-            image_size=rendition_size(image_size),
-            device=device,
-            on_error=lambda key, error: print(f"{key}: {error}", file=sys.stderr),
-        )
-    )
-    reduced = selection.reduced(np.stack(list(found.values())))
-    return dict(zip(found, reduced, strict=True))
+) -> dict[str, Described]:
+    """Descriptors and outlier scores of a pool, by key; nothing else takes part in what is usual."""
+    backbone, size = describing_backbone(None), rendition_size(image_size)
+    found = [(image.key, image.path) for image in images]
+
+    def tell(key: str, error: ImageError) -> None:
+        print(f"{key}: {error}", file=sys.stderr)
+
+    usual = find_usual(backbone, found, image_size=size, device=device, on_error=tell)
+    if usual is None:
+        raise SystemExit("No image can be read")
+    rows = describe(backbone, found, usual, image_size=size, device=device, on_error=tell)
+    return {row.key: row for row in rows}
 
 
 @dataclass
@@ -141,6 +146,7 @@ class Fold:
     """One fold's images, and what is labelled of its pool so far."""
 
     pool: list[LabelledImage]  # of the other folds
+    points: NDArray[np.float32]  # of the pool, in its order
     held_out: list[LabelledImage]
     first_order: list[int]  # places in the pool, as they are labelled before there is a network
     known: list[int]  # places that are labelled
@@ -151,7 +157,7 @@ def measure(
     recipe: Recipe,
     images: Sequence[LabelledImage],
     folds: Mapping[str, str],
-    points: Mapping[str, NDArray[np.float32]],
+    pools: Mapping[str, Mapping[str, Described]],
     taps: TapCache,
     order: str,
     options: argparse.Namespace,
@@ -164,11 +170,13 @@ def measure(
         pool = sorted((image for image in images if folds[image.key] != fold), key=lambda image: image.key)
         held_out = [image for image in images if folds[image.key] == fold]
         begin = selection.shuffled(np.arange(len(pool)), seed=recipe.seed)
+        rows = [pools[fold][image.key] for image in pool]
+        points = selection.reduced(np.stack([row.values for row in rows]))
         if order == "queue":
-            stacked = np.stack([points[image.key] for image in pool])
-            begin = selection.informative(stacked, np.arange(0), begin, None, n=len(pool))
+            diverse = selection.informative(points, np.arange(0), begin, None, n=len(pool))
+            begin = selection.in_turns(np.argsort([-row.outlier for row in rows], kind="stable"), diverse)
         first_order = [int(place) for place in begin]
-        parts.append(Fold(pool, held_out, first_order, first_ones(pool, first_order, options.rounds[0])))
+        parts.append(Fold(pool, points, held_out, first_order, first_ones(pool, first_order, options.rounds[0])))
     curve: list[tuple[int, float]] = []
     for n in options.rounds:
         if n > min(len(part.pool) for part in parts):
@@ -181,7 +189,7 @@ def measure(
             if part.net is None or order == "random":
                 part.known = part.first_order[:n]
             else:
-                part.known += following(part, part.net, points, taps, device)[: n - len(part.known)]
+                part.known += following(part, part.net, taps, device)[: n - len(part.known)]
             chosen = [part.pool[place] for place in part.known]
             part.net = fit(recipe, chosen, taps, device=device, reporter=Silent(), name=f"{n} labels")
             scores += scores_of(part.net, taps, part.held_out, device)
@@ -202,13 +210,7 @@ def first_ones(pool: Sequence[LabelledImage], order: Sequence[int], n: int) -> l
     raise SystemExit("The pool holds too few bad images to train on")
 
 
-def following(
-    part: Fold,
-    net: CamNet,
-    points: Mapping[str, NDArray[np.float32]],
-    taps: TapCache,
-    device: torch.device,
-) -> list[int]:
+def following(part: Fold, net: CamNet, taps: TapCache, device: torch.device) -> list[int]:
     """All images of the pool that have no label yet, as the queue orders them with a network's scores."""
     taken = set(part.known)
     rest = [place for place in part.first_order if place not in taken]
@@ -217,8 +219,7 @@ def following(
     learned = np.array(scores_of(net, taps, [part.pool[place] for place in part.known], device))
     threshold = float((learned[bad].min() + learned[~bad].max()) / 2)
     unsure = selection.uncertainty(scores, threshold=threshold)
-    stacked = np.stack([points[image.key] for image in part.pool])
-    chosen = selection.informative(stacked, np.array(part.known), np.array(rest), unsure, n=len(rest))
+    chosen = selection.informative(part.points, np.array(part.known), np.array(rest), unsure, n=len(rest))
     return [int(place) for place in chosen]
 
 
@@ -264,7 +265,8 @@ def _made_of(
     weights_hash: str,
 ) -> str:
     data = sorted((image.key, bool(image.bad), folds[image.key]) for image in images)
-    made = json.dumps([data, recipe.settings(), options.rounds, options.target, order, weights_hash])
+    how = [order, "outliers in turns"] if order == "queue" else [order]
+    made = json.dumps([data, recipe.settings(), options.rounds, options.target, *how, weights_hash])
     return hashlib.sha256(made.encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,8 @@
-"""One short row of numbers for a whole image: the means of the frozen backbone's taps.
+"""One short row of numbers for a whole image, the means of the frozen backbone's taps, and its outlier score.
 
-It says how alike two images are, not whether a part is bad. Made from a small rendition of the image, so that a hundred
-thousand take minutes and not hours; a defect of a few pixels is below what it sees.
+The row says how alike two images are, not whether a part is bad: a defect of a few pixels is below what it sees. The
+outlier score (:mod:`ssn_core.outliers`) sees cells. Both are made from a small rendition of the image, so that a
+hundred thousand take minutes and not hours.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from ssn_core.backbone import TAP_CHANNELS, Backbone, load_backbone
 from ssn_core.errors import ImageError
 from ssn_core.features import load_batches
 from ssn_core.fused_backbone import FusedBackbone
+from ssn_core.outliers import Usual, usual
 
 BACKBONE = "resnet18"
 LENGTH = sum(TAP_CHANNELS[BACKBONE])
@@ -45,24 +48,57 @@ def rendition_size(image_size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
+class Described(NamedTuple):
+    """One image, as it is described."""
+
+    key: str
+    values: NDArray[np.float16]  # (LENGTH,)
+    outlier: float  # outlier score, at least 0; higher = more unlike the project's other images
+
+
+Images = Sequence[tuple[str, Path]]  # key and file of each; a small file, such as a thumbnail, does
+OnError = Callable[[str, ImageError], None]
+
+
+def find_usual(
+    backbone: Backbone, images: Images, *, image_size: tuple[int, int], device: torch.device, on_error: OnError
+) -> Usual | None:
+    """What the cells of these images, a sample of a project's, look like; None if none of them can be read.
+
+    Args: as for :func:`describe`.
+    """
+    found = [layer2.float().cpu().numpy() for _, (layer2, _) in _taps(backbone, images, image_size, device, on_error)]
+    return usual(found) if found else None
+
+
 def describe(
     backbone: Backbone,
-    images: Sequence[tuple[str, Path]],
+    images: Images,
+    what_is_usual: Usual,
     *,
     image_size: tuple[int, int],
     device: torch.device,
-    on_error: Callable[[str, ImageError], None],
-) -> Iterator[tuple[str, NDArray[np.float16]]]:
-    """Key and descriptor (LENGTH,) of each image, as they come.
+    on_error: OnError,
+) -> Iterator[Described]:
+    """Each image's descriptor and outlier score, as they come.
 
     Args:
-        images: (key, file) pairs; a small file, such as a thumbnail, does.
+        what_is_usual: of the project (:func:`find_usual`), made with the same backbone and size.
         image_size: of the rendition.
         on_error: called with (key, error) for a file that cannot be read, which is then left out.
     """
+    for key, taps in _taps(backbone, images, image_size, device, on_error):
+        means = torch.cat([tap.float().mean(dim=(1, 2)) for tap in taps])
+        outlier = what_is_usual.score(taps[0].float().cpu().numpy())
+        yield Described(key, means.to("cpu", torch.float16).numpy(), outlier)
+
+
+def _taps(
+    backbone: Backbone, images: Images, image_size: tuple[int, int], device: torch.device, on_error: OnError
+) -> Iterator[tuple[str, tuple[torch.Tensor, torch.Tensor]]]:
+    """Key, and layer2 and layer3 (C, h, w) each, image by image."""
     fused = FusedBackbone(backbone, image_size=image_size, dtype=torch.float32, device=device)
     for batch in load_batches(images, image_size, on_error=on_error):
         with torch.inference_mode():
-            taps = fused(batch.pixels.to(device, memory_format=torch.channels_last))[:2]
-            means = torch.cat([tap.float().mean(dim=(2, 3)) for tap in taps], dim=1)
-        yield from zip(batch.keys, means.to("cpu", torch.float16).numpy(), strict=True)
+            layer2, layer3 = fused(batch.pixels.to(device, memory_format=torch.channels_last))[:2]
+        yield from zip(batch.keys, zip(layer2, layer3, strict=True), strict=True)

@@ -101,6 +101,17 @@ def informative(
     return ordered
 
 
+def in_turns(first: Places, second: Places) -> Places:
+    """Two orders of the same places in turns, beginning with the first one; each place once, where it comes first.
+
+    Before there is a model: outliers find bad parts, and the others show what good ones are like.
+    """
+    both = np.stack((first, second), axis=1).ravel()
+    _, at = np.unique(both, return_index=True)
+    merged: Places = both[np.sort(at)]
+    return merged
+
+
 def _farthest_first(points: Floats, known: Floats, weights: NDArray[np.float64], n: int) -> Places:
     """Places of at most `n` points: each time the largest product of weight and distance to what is known so far."""
     n = min(n, len(points))

@@ -1,8 +1,9 @@
-"""The descriptors of a project's images (ssn_core.descriptors), in 16 bits, on the disk.
+"""The descriptors of a project's images (ssn_core.descriptors) and their outlier scores, on the disk.
 
 A folder for each project and set-up (backbone, its weights, size), with numbered files of some hundred rows each,
 written whole and never changed: describing that was cut off goes on where it stopped, and new images make new
-files. It is a cache: a file that is damaged is left out and its images are described again.
+files. Beside them lies what is usual in the project, which the scores were made with; without it they say nothing, and
+all of it is made anew. It is a cache: a file that is damaged is left out and its images are described again.
 """
 
 from __future__ import annotations
@@ -10,19 +11,31 @@ from __future__ import annotations
 import io
 import logging
 import shutil
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssn_core.outliers import Usual
 from storage import files
 from storage.db import Database
 
 _log = logging.getLogger(__name__)
 ROWS = 256  # in one file: some seconds of describing, which are lost when it is cut off
-Described = tuple[str, NDArray[np.float16]]  # SHA-256 of the image, its descriptor
+Described = tuple[str, NDArray[np.float16], float]  # SHA-256 of the image, its descriptor, its outlier score
+_USUAL = "usual.npz"
+_COLUMNS = ("sha256", "values", "outlier")
+
+
+class Table(NamedTuple):
+    """N images, in no particular order."""
+
+    names: list[str]  # SHA-256
+    values: NDArray[np.float16]  # (N, D), of the descriptors; (0, 0) where there is none
+    outliers: NDArray[np.float32]  # (N,), scores
 
 
 def folder(db: Database, *, project_id: int, setup: str) -> Path:
@@ -40,24 +53,48 @@ def add(where: Path, described: Sequence[Described]) -> None:
     """Keep some descriptors as one more file; at least one."""
     number = max((int(path.stem) for path in where.glob("*.npy")), default=0) + 1
     length = len(described[0][1])
-    table = np.zeros(len(described), dtype=[("sha256", "u1", (32,)), ("values", "<f2", (length,))])
-    names = "".join(sha256 for sha256, _ in described)
+    table = np.zeros(len(described), dtype=[("sha256", "u1", (32,)), ("values", "<f2", (length,)), ("outlier", "<f4")])
+    names = "".join(sha256 for sha256, _, _ in described)
     table["sha256"] = np.frombuffer(bytes.fromhex(names), dtype=np.uint8).reshape(-1, 32)
-    table["values"] = np.stack([values for _, values in described])
+    table["values"] = np.stack([values for _, values, _ in described])
+    table["outlier"] = [outlier for _, _, outlier in described]
     target = io.BytesIO()
     np.save(target, table, allow_pickle=False)
     files.write_atomically(where / f"{number:08d}.npy", target.getvalue(), durable=False)
 
 
-def read(where: Path) -> tuple[list[str], NDArray[np.float16]]:
-    """All descriptors of a folder: the images' SHA-256, and (N, D) in the same order; (0, 0) where there is none."""
+def read(where: Path) -> Table:
+    """All that a folder holds."""
     tables = [table for path in sorted(where.glob("*.npy")) if (table := _read(path)) is not None]
     lengths = {table["values"].shape[1] for table in tables}
     if len(lengths) != 1:
-        return [], np.zeros((0, 0), np.float16)
+        return Table([], np.zeros((0, 0), np.float16), np.zeros(0, np.float32))
     names = b"".join(table["sha256"].tobytes() for table in tables).hex()
     values: NDArray[np.float16] = np.concatenate([table["values"] for table in tables])
-    return [names[64 * row : 64 * row + 64] for row in range(len(values))], values
+    outliers: NDArray[np.float32] = np.concatenate([table["outlier"] for table in tables])
+    return Table([names[64 * row : 64 * row + 64] for row in range(len(values))], values, outliers)
+
+
+def keep_usual(where: Path, usual: Usual) -> None:
+    """Keep what is usual in a project, before anything is described with it."""
+    target = io.BytesIO()
+    np.savez(target, mean=usual.mean, whitening=usual.whitening)
+    files.write_atomically(where / _USUAL, target.getvalue(), durable=False)
+
+
+def read_usual(where: Path) -> Usual | None:
+    """What :func:`keep_usual` kept. Where it is missing or damaged: None, and what was described with it is removed."""
+    try:
+        with np.load(io.BytesIO((where / _USUAL).read_bytes()), allow_pickle=False) as kept:
+            found = Usual(kept["mean"], kept["whitening"])
+        if found.mean.ndim == 1 and found.whitening.ndim == 2 and len(found.mean) == len(found.whitening):
+            return found
+    except FileNotFoundError:
+        pass  # nothing was described yet
+    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        _log.warning("%s is damaged; the project's images are described anew: %s", where / _USUAL, error)
+    shutil.rmtree(where, ignore_errors=True)
+    return None
 
 
 def forget_others(where: Path) -> None:
@@ -74,7 +111,7 @@ def _read(path: Path) -> NDArray[Any] | None:
         _log.warning("Descriptors in %s are damaged and are made anew: %s", path, error)
         path.unlink(missing_ok=True)
         return None
-    if not isinstance(table, np.ndarray) or table.ndim != 1 or table.dtype.names != ("sha256", "values"):
+    if not isinstance(table, np.ndarray) or table.ndim != 1 or table.dtype.names != _COLUMNS:
         _log.warning("The file %s does not hold descriptors and is left out", path)
         return None
     return table

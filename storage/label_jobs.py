@@ -14,7 +14,7 @@ from typing import Any
 
 from ssn_core.checkpoint import load_model
 from ssn_core.descriptors import describe as describe_images
-from ssn_core.descriptors import describing_backbone, rendition_size
+from ssn_core.descriptors import describing_backbone, find_usual, rendition_size
 from ssn_core.errors import ImageError, SettingError, TooFewLabelsError
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title
@@ -27,6 +27,8 @@ from storage.job_context import JobContext
 from storage.settings import get_settings
 from storage.training_jobs import labelled_images
 
+_SAMPLE = 256  # images that say what is usual in a project
+
 
 def describe(context: JobContext) -> dict[str, Any]:
     """Describe the project's images that have no descriptor yet, then bring its queues up to date. No payload."""
@@ -37,25 +39,32 @@ def describe(context: JobContext) -> dict[str, Any]:
     project = projects.get(db, project_id=project_id)
     size = rendition_size((project.image_height, project.image_width))
     backbone = describing_backbone(get_settings().weights_dir)
-    setup = f"{backbone.name}-{backbone.weights_hash[:16]}-{size[0]}x{size[1]}"
+    every = [(image.sha256, image.extension) for image in images.every(db, project_id=project_id)]
+    sample = _sample(every)
+    setup = f"{backbone.name}-{backbone.weights_hash[:16]}-{size[0]}x{size[1]}-usual{len(sample)}"
     where = descriptors.folder(db, project_id=project_id, setup=setup)
-    known = set(descriptors.read(where)[0])
-    every = images.every(db, project_id=project_id)
-    missing = [(image.sha256, image.extension) for image in every if image.sha256 not in known]
+    usual = descriptors.read_usual(where)
+    known = set(descriptors.read(where).names)
+    missing = [image for image in every if image[0] not in known]
 
     def on_error(key: str, error: ImageError) -> None:
         context.log.warning("Image %s cannot be described: %s", key, error)
 
-    def files() -> Iterator[tuple[str, Path]]:
-        for sha256, extension in missing:
+    def files(wanted: list[tuple[str, str]]) -> Iterator[tuple[str, Path]]:
+        for sha256, extension in wanted:
             try:
                 yield sha256, thumbnails.thumbnail(db.data_dir, sha256=sha256, extension=extension)
             except ImageError as error:
                 on_error(sha256, error)
 
-    done, waiting = 0, files()
-    while chunk := list(islice(waiting, descriptors.ROWS)):
-        found = list(describe_images(backbone, chunk, image_size=size, device=best_device(), on_error=on_error))
+    if usual is None:
+        context.progress("Looking at what is usual", 0, 0)
+        usual = find_usual(backbone, list(files(sample)), image_size=size, device=best_device(), on_error=on_error)
+        if usual is not None:
+            descriptors.keep_usual(where, usual)
+    done, waiting = 0, files(missing)
+    while usual is not None and (chunk := list(islice(waiting, descriptors.ROWS))):
+        found = list(describe_images(backbone, chunk, usual, image_size=size, device=best_device(), on_error=on_error))
         if found:
             descriptors.add(where, found)
         done += len(chunk)
@@ -63,6 +72,16 @@ def describe(context: JobContext) -> dict[str, Any]:
     descriptors.forget_others(where)
     context.progress("Ordering images", 0, 0)
     return {"described": done, "images": label_queues.build(db, project_id=project_id, described=where)}
+
+
+def _sample(every: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The images that say what is usual: evenly from the whole project, a power of two of them, 256 at most.
+
+    Their number is part of the set-up's name: a project that grows from 60 to 130 images is looked at anew, one that
+    grows from 10,000 to 20,000 is not.
+    """
+    n = min(_SAMPLE, 2 ** (len(every).bit_length() - 1) if every else 0)
+    return [every[place * len(every) // n] for place in range(n)]
 
 
 def estimate_gain(context: JobContext) -> dict[str, Any]:

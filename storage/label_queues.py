@@ -34,6 +34,7 @@ _COLUMNS: Mapping[str, np.dtype[Any]] = {
     "ids": np.dtype(np.int64),
     "places": np.dtype(np.int32),
     "stacks": np.dtype(np.int32),
+    "outliers": np.dtype(np.int32),
 }
 Numbers = NDArray[np.int64]
 
@@ -54,6 +55,7 @@ class _Kept:
     ids: Numbers  # (N,)
     places: NDArray[np.int32]  # (N,) place in the order of information; -1: not in it
     stacks: NDArray[np.int32]  # (N,) number of the stack, -1: alone
+    outliers: NDArray[np.int32]  # (N,) place by outlier score, the most unlike the others first; -1: not described
 
     def look_up(self, column: NDArray[np.int32], wanted: Numbers) -> NDArray[np.int32]:
         """A column's values for these images; -1 for one that came after the file was written."""
@@ -69,9 +71,11 @@ def listing(
     """The images with these labels, in an order, with their stacks.
 
     Args:
-        order: "oldest" (as they came in); "informative" (uncertain and unlike what is labelled); "suspicious" (highest
-            score of the active model first, what it has not scored last); "disagreement" (images whose label their
-            held-out score supports least first, and only images with a label and such a score); "random".
+        order: "oldest" (as they came in); "informative" (uncertain and unlike what is labelled; without a model in
+            turns the highest outlier score and the most unlike what is labelled); "suspicious" (highest score of the
+            active model first, what it has not scored last; without a model by outlier score); "disagreement" (images
+            whose label their held-out score supports least first, and only images with a label and such a score);
+            "random".
         labels: as for :func:`storage.images.ids`.
         seed: of the random order, 0 or more.
 
@@ -101,9 +105,11 @@ def _ordered(db: Database, project_id: int, order: str, ids: Numbers, kept: _Kep
                     "The images have not been compared with each other yet. It happens by itself after an import and "
                     "after each training; on Home you see how far it is, and can start it."
                 )
-            places = kept.look_up(kept.places, ids)
-            return ids[np.argsort(np.where(places < 0, np.iinfo(np.int32).max, places), kind="stable")]
+            return _by_place(kept.look_up(kept.places, ids), ids)
         case "suspicious":
+            model_id = projects.get(db, project_id=project_id).active_model_id
+            if model_id is None and kept is not None:
+                return _by_place(kept.look_up(kept.outliers, ids), ids)
             return _by_score(db, _active(db, project_id), ids)
         case "disagreement":
             return _by_doubt(db, _active(db, project_id), ids)
@@ -111,6 +117,11 @@ def _ordered(db: Database, project_id: int, order: str, ids: Numbers, kept: _Kep
             return selection.shuffled(ids, seed=seed)
         case _:
             return ids
+
+
+def _by_place(places: NDArray[np.int32], ids: Numbers) -> Numbers:
+    """By their places; those without one at the end, as they came in."""
+    return ids[np.argsort(np.where(places < 0, np.iinfo(np.int32).max, places), kind="stable")]
 
 
 def _active(db: Database, project_id: int) -> registry.Model:
@@ -128,7 +139,8 @@ def _by_score(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
         .order_by(PredictionRow.score.desc(), PredictionRow.image_id.desc())  # as the index has them: no sorting
     )
     with db.read() as session:
-        scored = np.fromiter(session.scalars(statement), dtype=np.int64)
+        # Rows of the driver: through the session 100,000 numbers take three times as long.
+        scored = np.fromiter(session.connection().scalars(statement), dtype=np.int64)
     if len(scored) == 0:
         raise _NotYet("The active model has not scored any image yet. Score the images on the Review page.")
     return np.concatenate([scored[np.isin(scored, ids)], ids[~np.isin(ids, scored)]])
@@ -189,7 +201,7 @@ def build(db: Database, *, project_id: int, described: Path) -> int:
         rows = session.execute(columns.where(ImageRow.project_id == project_id).order_by(ImageRow.id)).all()
     ids = np.array([row.id for row in rows], dtype=np.int64)
     labelled = np.array([row.label is not None for row in rows], dtype=bool)
-    values = _in_order(descriptors.read(described), [row.sha256 for row in rows])
+    values, unlike = _in_order(descriptors.read(described), [row.sha256 for row in rows])
     usable = np.isfinite(values).all(axis=1)
     scores, threshold = _scores_of(db, project_id, ids)
     has_score = np.isfinite(scores)
@@ -203,24 +215,29 @@ def build(db: Database, *, project_id: int, described: Path) -> int:
     weights = None if threshold is None else selection.uncertainty(scores[candidates], threshold=threshold)
     known = np.flatnonzero(usable & labelled)
     order = selection.informative(points, known, candidates, weights, n=_ONE_BY_ONE)
+    by_outlier = np.flatnonzero(usable)[np.argsort(-unlike[usable], kind="stable")]
+    if threshold is None:  # half to find bad parts, half to see all kinds of good ones
+        order = selection.in_turns(by_outlier[np.isin(by_outlier, candidates)], order)
     places = np.full(len(ids), -1, dtype=np.int32)
     places[order] = np.arange(len(order), dtype=np.int32)
 
     sides = None if threshold is None else np.where(has_score, scores, -np.inf) >= threshold
     stacks = selection.stacks(values, [row.group_key for row in rows], sides)
-    _write(db, project_id, _Kept(ids, places, stacks))
+    outliers = np.full(len(ids), -1, dtype=np.int32)
+    outliers[by_outlier] = np.arange(len(by_outlier), dtype=np.int32)
+    _write(db, project_id, _Kept(ids, places, stacks, outliers))
     return len(ids)
 
 
-def _in_order(found: tuple[list[str], NDArray[np.float16]], wanted: list[str]) -> NDArray[np.float16]:
-    """Descriptors (N, D) of images by their SHA-256; NaN for one without."""
-    names, values = found
-    rows = {name: row for row, name in enumerate(names)}
-    ordered = np.full((len(wanted), values.shape[1] or 1), np.nan, dtype=np.float16)
+def _in_order(found: descriptors.Table, wanted: list[str]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Descriptors (N, D) and outlier scores (N,) of images by their SHA-256; NaN for one without."""
+    rows = {name: row for row, name in enumerate(found.names)}
+    ordered = np.full((len(wanted), found.values.shape[1] or 1), np.nan, dtype=np.float16)
+    outliers = np.full(len(wanted), np.nan, dtype=np.float32)
     for place, name in enumerate(wanted):
         if name in rows:
-            ordered[place] = values[rows[name]]
-    return ordered
+            ordered[place], outliers[place] = found.values[rows[name]], found.outliers[rows[name]]
+    return ordered, outliers
 
 
 def _scores_of(db: Database, project_id: int, ids: Numbers) -> tuple[NDArray[np.float64], float | None]:
@@ -242,7 +259,7 @@ def _path(db: Database, project_id: int) -> Path:
 
 def _write(db: Database, project_id: int, kept: _Kept) -> None:
     target = io.BytesIO()
-    np.savez(target, ids=kept.ids, places=kept.places, stacks=kept.stacks)
+    np.savez(target, ids=kept.ids, places=kept.places, stacks=kept.stacks, outliers=kept.outliers)
     files.write_atomically(_path(db, project_id), target.getvalue(), durable=False)
 
 

@@ -50,11 +50,14 @@ def test_orders_come_from_scores_descriptors_and_seeds(
     where = descriptors.folder(db, project_id=project.id, setup="made-up")
     values = [[0.0, 0.0], [50.0, 0.0], [0.0, 80.0], [0.0, 80.001]]
     found = images.get_many(db, image_ids=ids)
-    descriptors.add(where, [(i.sha256, np.array(v, np.float16)) for i, v in zip(found, values, strict=True)])
+    unlike = [0.0, 1.0, 5.0, 4.0]
+    rows = zip(found, values, unlike, strict=True)
+    descriptors.add(where, [(image.sha256, np.array(value, np.float16), score) for image, value, score in rows])
     label_queues.build(db, project_id=project.id, described=where)
     informative = ask(client, project, filter="none", order="informative").json()
     assert informative["ids"][0] in (ids[2], ids[3])
     assert sorted(informative["stacks"][0]) == [ids[2], ids[3]]
+    assert ask(client, project, order="suspicious").json()["ids"] == [ids[2], ids[3], ids[1], ids[0]]
     add_model(db, project.id, [(ids[3], 2.0, "unseen"), (ids[0], 1.0, "unseen")])
     assert ask(client, project, order="suspicious").json()["ids"] == [ids[3], ids[0], ids[1], ids[2]]
     shuffled = [ask(client, project, order="random", seed=seed).json()["ids"] for seed in ("0", "1", "2", "3", "0")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,24 @@ def test_images_are_compared_by_themselves_after_an_import(filled: Database, pro
     assert label_advice.prepare(filled, project_id=project) is not None
     assert label_advice.prepare(filled, project_id=project) is None  # one that waits will see everything
     assert one(filled).result == {"described": 0, "images": 27}
+
+
+def test_outliers_come_first_without_any_label_and_a_grown_project_is_looked_at_anew(
+    filled: Database, project: int, add_images: Callable[[int], list[int]]
+) -> None:
+    assert "Train one first" in (label_queues.listing(filled, project_id=project, order="suspicious").reason or "")
+    one(filled)
+    found = label_queues.listing(filled, project_id=project, order="suspicious")
+    assert found.reason is None
+    assert found.ids != sorted(found.ids)
+    add_images(8)  # 35 images: a sample of 32 instead of 16. Their files are not there: they cannot be described
+    label_advice.prepare(filled, project_id=project)
+    assert one(filled).result == {"described": 27, "images": 35}
+    add_images(1)
+    label_advice.prepare(filled, project_id=project)
+    assert one(filled).result == {"described": 0, "images": 36}
+    again = label_queues.listing(filled, project_id=project, order="suspicious").ids
+    assert sorted(again[:27]) == sorted(found.ids)  # those without a file come last
 
 
 def test_a_damaged_image_is_left_out_and_the_others_are_compared(filled: Database, project: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -23,10 +24,15 @@ def label(db: Database, project: int, verdicts: dict[int, str]) -> None:
     assert not labels.record(db, project_id=project, events=events).rejected
 
 
-def describe(db: Database, project: int, values: dict[int, list[float]]) -> Path:
+def describe(
+    db: Database, project: int, values: dict[int, list[float]], outliers: Mapping[int, float] = MappingProxyType({})
+) -> Path:
     where = descriptors.folder(db, project_id=project, setup="made-up")
     found = images.get_many(db, image_ids=list(values))
-    descriptors.add(where, [(image.sha256, np.array(values[image.id], dtype=np.float16)) for image in found])
+    rows = [
+        (image.sha256, np.array(values[image.id], dtype=np.float16), outliers.get(image.id, 0.0)) for image in found
+    ]
+    descriptors.add(where, rows)
     return where
 
 
@@ -111,9 +117,35 @@ def test_before_any_model_images_unlike_each_other_come_first(db: Database, proj
     where = describe(db, project, dict(zip(ids, kinds, strict=True)))
     assert label_queues.build(db, project_id=project, described=where) == 6
     found = label_queues.listing(db, project_id=project, order="informative", labels=("none",)).ids
-    assert {ids.index(image_id) // 2 for image_id in found[:2]} == {1, 2}
-    assert found[-1] == ids[1] or ids[1] in found[2:]
+    # In turns with the outliers, which are in the order of their numbers here: 2, then the most unlike image 1.
+    assert found[0] == ids[1]
+    assert {ids.index(image_id) // 2 for image_id in (found[1], found[3])} == {1, 2}
     assert sorted(found) == ids[1:]
+
+
+def test_before_any_model_outliers_come_in_turns_with_images_unlike_each_other(
+    db: Database, project: int, add_images: Add
+) -> None:
+    ids = add_images(6)
+    kinds = {image_id: [float(place), 0.0] for place, image_id in enumerate(ids)}
+    label(db, project, {ids[0]: "good"})
+    unlike = {ids[3]: 9.0, ids[1]: 8.0, ids[0]: 99.0}
+    label_queues.build(db, project_id=project, described=describe(db, project, kinds, unlike))
+    found = label_queues.listing(db, project_id=project, order="informative", labels=("none",)).ids
+    assert found[:3] == [ids[3], ids[5], ids[1]]  # an outlier, the one most unlike the labelled one, an outlier
+    assert sorted(found) == ids[1:]
+    suspicious = label_queues.listing(db, project_id=project, order="suspicious")
+    assert suspicious.ids[:3] == [ids[0], ids[3], ids[1]]
+    later = add_images(1)
+    assert label_queues.listing(db, project_id=project, order="suspicious").ids[-1:] == later
+
+
+def test_scores_of_a_model_count_for_more_than_outliers(db: Database, project: int, add_images: Add) -> None:
+    ids = add_images(3)
+    where = describe(db, project, {image_id: [1.0, float(image_id)] for image_id in ids}, {ids[0]: 9.0})
+    add_model(db, project, [(ids[2], 3.0, "unseen"), (ids[1], 2.0, "unseen"), (ids[0], 1.0, "unseen")])
+    label_queues.build(db, project_id=project, described=where)
+    assert label_queues.listing(db, project_id=project, order="suspicious").ids == ids[::-1]
 
 
 def test_with_a_model_the_unsure_ones_come_first_and_new_images_last(
