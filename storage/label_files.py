@@ -234,11 +234,14 @@ class _Images:
         self.by_id: dict[int, _Image] = {}
         self._by_sha256: dict[str, int] = {}
         self._by_name: dict[str, int | None] = {}  # None: several
+        self._by_upload: dict[str, int | None] = {}  # as Label Studio calls what was uploaded to it
         for image_id, sha256, name, label, said_at in session.execute(statement):
             self.by_id[image_id] = _Image(image_id, label, said_at)
             self._by_sha256[sha256] = image_id
             for form in _forms(name):
                 self._by_name[form] = None if self._by_name.get(form, image_id) != image_id else image_id
+            upload = _upload(name)
+            self._by_upload[upload] = None if self._by_upload.get(upload, image_id) != image_id else image_id
 
     def find(self, event: FileEvent) -> _Image | None:
         if event.sha256 is not None:
@@ -252,7 +255,8 @@ class _Images:
                 return self.by_id[found]
             if name in self._by_name:
                 return None  # several images bear this name
-        return None
+        uploaded = self._by_upload.get(_UPLOADED.sub("", last)) if _UPLOADED.match(last) else None
+        return None if uploaded is None else self.by_id[uploaded]
 
 
 def _path(address: str) -> str:
@@ -267,6 +271,12 @@ def _forms(name: str) -> set[str]:
     """How a file may call an image: by its whole name or the last part of it, with or without extension."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     return {name, label_formats.stem(name), last, label_formats.stem(last)}
+
+
+def _upload(name: str) -> str:
+    """A file's name as Label Studio keeps an upload, through Django's get_valid_filename: "a (2).png" -> "a_2.png"."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return re.sub(r"[^-\w.]", "", last.strip().replace(" ", "_"))
 
 
 def _row(project_id: int, image_id: int, event: FileEvent, source: _Source, place: int) -> dict[str, Any]:

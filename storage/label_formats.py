@@ -3,7 +3,8 @@
 Our own two hold every event and read back without loss: CSV (one event a line) and JSON. Label Studio's tasks
 (https://labelstud.io/guide/task_format) and FiftyOne's FiftyOneImageClassificationDataset
 (https://docs.voxel51.com/user_guide/import_datasets.html: `labels.json` beside a folder of images) hold labels, not
-their history. Whatever is read comes from outside: every value is checked, and a file with one wrong value is refused
+their history. Both were tried with the programs themselves: Label Studio 1.23.2, and FiftyOne 1.22.1's importer and
+exporter. Whatever is read comes from outside: every value is checked, and a file with one wrong value is refused
 as a whole.
 """
 
@@ -112,15 +113,17 @@ def write_fiftyone(labels: Mapping[str, str | None]) -> str:
 
 
 def _annotation(event: FileEvent, number: int) -> dict[str, Any]:
+    when = _json_value(event.time)
     result = {
         "id": f"verdict-{number}",
         "from_name": "verdict",
         "to_name": "image",
         "type": "choices",
         "value": {"choices": [event.verdict]},
-        "meta": {"inspector": event.inspector},  # kept by Label Studio; `completed_by` must be one of its own users
+        # Label Studio keeps this; `completed_by` must be one of its own users, and both times below become those of the
+        # import. Whoever changes the choice there leaves it as it is, so the verdict tells whether it still holds.
+        "meta": {"inspector": event.inspector, "verdict": event.verdict, "time": when},
     }
-    when = _json_value(event.time)
     return {
         "result": [result],
         "was_cancelled": False,

@@ -161,21 +161,25 @@ def _studio_event(data: dict[str, Any], annotation: dict[str, Any], result: dict
     value = result.get("value")
     choices = value.get("choices") if isinstance(value, dict) else None
     choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else choices
+    verdict = choice.lower() if isinstance(choice, str) else choice
     meta = result.get("meta")
-    who = annotation.get("completed_by")
+    who, when = annotation.get("completed_by"), annotation.get("created_at")
     if isinstance(who, dict):
         who = who.get("email") or who.get("first_name")
     elif is_count(who):
         who = f"Label Studio user {who}"
-    if isinstance(meta, dict) and "inspector" in meta:
-        who = meta["inspector"]
+    if isinstance(meta, dict) and "inspector" in meta:  # it came from here (label_formats.write_label_studio)
+        if meta.get("verdict", verdict) == verdict:
+            who, when = meta["inspector"], meta.get("time", when)
+        else:  # somebody changed the choice in Label Studio
+            when = annotation.get("updated_at", when)
     return {
         "image": data["image"],
         "sha256": data.get("sha256"),
-        "verdict": choice.lower() if isinstance(choice, str) else choice,
+        "verdict": verdict,
         "inspector": who,
         "seconds": annotation.get("lead_time"),
-        "time": annotation.get("created_at"),
+        "time": when,
     }
 
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,94 @@ def test_label_studios_own_export_is_understood(db: Database, project: int, add_
         ("good", "a@b.c", 4.3),
     ]
     assert [images.get(db, image_id=image).label for image in ids] == ["bad", "good", None]
+
+
+def through_label_studio(task: dict[str, Any], *, at: str) -> dict[str, Any]:
+    """A task of ours as Label Studio 1.23.2 exports it (JSON) after an import over its API.
+
+    It gives each annotation a number, a user and times of its own.
+    """
+    own = {
+        "completed_by": 1,
+        "created_at": at,
+        "updated_at": at,
+        "draft_created_at": None,
+        "prediction": {},
+        "result_count": 0,
+        "last_action": None,
+        "parent_annotation": None,
+    }
+    annotations = [{"id": number, **one, **own} for number, one in enumerate(task["annotations"], start=1)]
+    more = {"file_upload": "6a5f799a-ours.json", "drafts": [], "predictions": [], "meta": {}, "created_at": at}
+    return {"id": 1, **task, "annotations": annotations, **more, "total_annotations": len(annotations)}
+
+
+def test_a_verdict_that_was_only_carried_through_label_studio_is_no_new_one(
+    db: Database, project: int, said: list[int]
+) -> None:
+    tasks = json.loads(export(db, project, "label_studio"))
+    later = labels.LabelEvent("meanwhile", 1, said[0], "bad", "Bo", "board")
+    labels.record(db, project_id=project, events=[later])
+    back = [through_label_studio(task, at="2099-01-01T08:00:00.008206Z") for task in tasks]
+    # Its own times are not even looked at: these would be refused as lying in the future.
+    plan = read_in(db, project, json.dumps(back))
+    assert (plan.new, plan.changed) == (0, 0)
+    assert images.get(db, image_id=said[0]).label == "bad"
+
+
+def test_a_choice_that_was_changed_in_label_studio_is_its_users_of_that_moment(
+    db: Database, project: int, add_images: AddImages
+) -> None:
+    [image] = add_images(1, name="a.png")
+    labels.record(db, project_id=project, events=[labels.LabelEvent("tab", 1, image, "good", "Ada", "board")])
+    said_at = history(db, project)[0].created_at
+    changed_at = (said_at + timedelta(hours=1)).isoformat()
+    [task] = json.loads(export(db, project, "label_studio"))
+    task = through_label_studio(task, at=said_at.isoformat())
+    task["annotations"][0]["updated_at"] = changed_at
+    task["annotations"][0]["result"][0]["value"]["choices"] = ["bad"]  # the meta beside it stays
+    assert read_in(db, project, json.dumps([task])).new == 1
+    newest = history(db, project)[-1]
+    assert (newest.verdict, newest.inspector) == ("bad", "Label Studio user 1")
+    assert newest.created_at.isoformat() == changed_at
+    assert images.get(db, image_id=image).label == "bad"
+
+
+def test_an_image_that_was_uploaded_to_label_studio_is_found_by_the_name_it_got_there(
+    db: Database, project: int, add_images: AddImages
+) -> None:
+    [image] = add_images(1, name="line 3/up one (2) ü.png")
+    [other] = add_images(1, name="same 1.png")
+    add_images(1, name="(same) 1.png")  # gets the same name there: neither is meant for certain
+    [plain] = add_images(1, name="up_one.png")
+
+    def task(address: str) -> dict[str, Any]:  # as Label Studio 1.23.2 exports one annotated in it
+        result = {"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["bad"]}}
+        done = {"completed_by": 1, "result": [result], "was_cancelled": False, "created_at": "2021-03-09T22:16:08Z"}
+        skipped = {"completed_by": 1, "result": [], "was_cancelled": True, "created_at": "2021-03-09T22:17:08Z"}
+        return {"id": 3, "annotations": [done, skipped], "data": {"image": address}}
+
+    addresses = ["020b1fe8-up_one_2_%C3%BC.png", "020b1fe8-same_1.png", "020b1fe8-up_one.png"]
+    plan = read_in(db, project, json.dumps([task(f"/data/upload/2/{address}") for address in addresses]))
+    assert (plan.new, plan.missing) == (2, 1)
+    assert [images.get(db, image_id=one).label for one in (image, other, plain)] == ["bad", None, "bad"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [  # as FiftyOne 1.22.1's FiftyOneImageClassificationDatasetExporter writes it: as it is, with the options
+        # include_confidence and include_attributes, and with classes=["good", "bad"]
+        '{"classes": null,"labels": {"a": "good","sub/c": "bad","d.v2": "unsure","e": null}}',
+        '{"classes": null,"labels": {"a": {"label": "good","confidence": 0.9,"attributes": {}},'
+        '"sub/c": {"label": "bad","confidence": 0.9,"attributes": {}},'
+        '"d.v2": {"label": "unsure","confidence": 0.9,"attributes": {}},"e": null}}',
+        '{"classes": ["good","bad","unsure"],"labels": {"a": 0,"sub/c": 1,"d.v2": 2,"e": null}}',
+    ],
+)
+def test_fiftyones_own_exports_are_understood(db: Database, project: int, add_images: AddImages, content: str) -> None:
+    ids = [add_images(1, name=name)[0] for name in ("a.png", "sub/c.png", "d.v2.png", "e.png")]
+    assert read_in(db, project, content).new == 3
+    assert [images.get(db, image_id=image).label for image in ids] == ["good", "bad", "unsure", None]
 
 
 def test_fiftyone_gets_the_labels_by_name_without_extension_and_gives_them_back(
