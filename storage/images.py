@@ -90,7 +90,8 @@ def ids(db: Database, *, project_id: int, labels: tuple[str, ...] | None = None)
     """The numbers of all images with these labels, in the order they came in (100,000 take some 50 ms)."""
     statement = select(ImageRow.id).where(ImageRow.project_id == project_id, *_labelled(labels)).order_by(ImageRow.id)
     with db.read() as session:
-        return list(session.scalars(statement))
+        # Rows of the driver: through the session 100,000 numbers take three times as long.
+        return [number for (number,) in session.connection().execute(statement)]
 
 
 def get(db: Database, *, image_id: int) -> Image:
