@@ -173,7 +173,8 @@ def _compare(db: Database, project: int, ids: Sequence[int], rng: np.random.Gene
     stacks = np.where(rng.random(n) < 0.3, rng.integers(0, max(1, n // 10), n), -1).astype(np.int32)
     path = db.data_dir / "queues" / f"{project}.npz"
     path.parent.mkdir(exist_ok=True)
-    np.savez(path, ids=np.array(ids, np.int64), places=places, stacks=stacks)
+    outliers = rng.permutation(n).astype(np.int32)
+    np.savez(path, ids=np.array(ids, np.int64), places=places, stacks=stacks, outliers=outliers)
     if not label_queues.is_built(db, project_id=project):
         raise RuntimeError("the file of queues is not as storage.label_queues reads it")
 
