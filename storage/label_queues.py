@@ -279,7 +279,7 @@ def _kept(path: Path, _stamp: int) -> _Kept:
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
         columns = {name: kept[name] for name in _COLUMNS}
     if any(column.dtype != _COLUMNS[name] or column.ndim != 1 for name, column in columns.items()):
-        raise ValueError("not three columns of whole numbers")
+        raise ValueError("not columns of whole numbers")
     if len({len(column) for column in columns.values()}) != 1:
         raise ValueError("columns of different lengths")
     return _Kept(**columns)
