@@ -107,10 +107,14 @@ def _ordered(db: Database, project_id: int, order: str, ids: Numbers, kept: _Kep
                 )
             return _by_place(kept.look_up(kept.places, ids), ids)
         case "suspicious":
-            model_id = projects.get(db, project_id=project_id).active_model_id
-            if model_id is None and kept is not None:
-                return _by_place(kept.look_up(kept.outliers, ids), ids)
-            return _by_score(db, _active(db, project_id), ids)
+            if projects.get(db, project_id=project_id).active_model_id is not None:
+                return _by_score(db, _active(db, project_id), ids)
+            if kept is None:
+                raise _NotYet(
+                    "There is no model yet that could give scores, and the images have not been compared with each "
+                    "other yet, which happens by itself after an import. Train one first, or take another order."
+                )
+            return _by_place(kept.look_up(kept.outliers, ids), ids)
         case "disagreement":
             return _by_doubt(db, _active(db, project_id), ids)
         case "random":
