@@ -59,7 +59,7 @@ class FoldedTraining:
         ]
         # (cells, offsets): where the kernel's rows and columns see the adaptor's bias; all ones with continued edges.
         offset = range(-self._radius, self._radius + 1)
-        ones = [torch.ones(side) for side in self._size]
+        ones = [torch.ones(side, dtype=self._head.conv.weight.dtype) for side in self._size]
         self._seen = [torch.stack([shifted(one, d, combine.padding) for d in offset], dim=1).to(device) for one in ones]
 
     @staticmethod
@@ -76,7 +76,7 @@ class FoldedTraining:
             padding=combine.padding,
             align_corners=combine.align_corners,
         )
-        return matrix.float().flatten(1).to(self._device)
+        return matrix.flatten(1).to(self._device, self._head.conv.weight.dtype)
 
     def __call__(self, tap2: Tensor, tap3: Tensor) -> Output:
         """(B, C2, h2, w2) and (B, C3, h3, w3) -> score (B,) and CAM (B, h, w)."""

@@ -37,10 +37,11 @@ def test_outputs_gradients_and_running_statistics_are_the_plain_networks(
     padding: str, align_corners: bool, scale: int, size: tuple[int, int], training: bool
 ) -> None:
     plain = random_net(padding=padding, align_corners=align_corners, feature_scale=scale, pooling_fraction=1.0)
+    plain = plain.double()  # else rounding decides on which side of ReLU's 0 a cell is, on each CPU in its own way
     ours = copy.deepcopy(plain)
     plain.train(training)
     ours.train(training)
-    taps = taps_of("resnet18", size, batch=3)[:2]
+    taps = tuple(tap.double() for tap in taps_of("resnet18", size, batch=3)[:2])
     expected = plain.judge(plain.features(*taps))
     found = folded(ours, taps)(*taps)
     for one, other in zip(found, expected, strict=True):
@@ -49,7 +50,7 @@ def test_outputs_gradients_and_running_statistics_are_the_plain_networks(
     assert set(wanted) == set(got)
     for name, gradient in wanted.items():
         scale_of = float(gradient.abs().max())
-        assert float((got[name] - gradient).abs().max()) <= 1e-3 * scale_of + 1e-5, name
+        assert float((got[name] - gradient).abs().max()) <= 1e-5 * scale_of + 1e-9, name
     statistics = dict(plain.named_buffers())
     for name, value in ours.named_buffers():
         torch.testing.assert_close(value, statistics[name], rtol=1e-4, atol=1e-4, msg=name)
