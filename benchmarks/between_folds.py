@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.labelled import labelled_images
+from benchmarks.labelled import add_settings, labelled_images
 from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.evaluation import measure
@@ -36,12 +36,8 @@ def main() -> None:
     parser.add_argument("--train-fold", required=True)
     parser.add_argument("--test-fold", required=True)
     parser.add_argument("--recipe", default="cam")
-    parser.add_argument("--backbone")
-    parser.add_argument("--weights", default="auto")
-    parser.add_argument("--image-size", type=int, nargs=2)
-    parser.add_argument("--epochs", type=int)
+    add_settings(parser)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

@@ -36,15 +36,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.labelled import labelled_images
+from benchmarks.labelled import add_settings, described, labelled_images
 from benchmarks.learning_curve import read
 from ssn_core import metrics, selection
 from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.crossval import assign_folds
 from ssn_core.dataset import LabelledImage
-from ssn_core.descriptors import Described, describe, describing_backbone, find_usual, rendition_size
-from ssn_core.errors import ImageError
+from ssn_core.descriptors import Described, describing_backbone
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title, score_cached
 from ssn_core.model import CamNet
@@ -60,11 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--recipe", default="cam")
-    parser.add_argument("--backbone")
-    parser.add_argument("--weights", default="auto")
-    parser.add_argument("--image-size", type=int, nargs=2)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--set", action="append", default=[], dest="settings")
+    add_settings(parser)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--rounds", nargs="+", type=int, default=list(ROUNDS))
     parser.add_argument("--target", type=float, default=0.95)
@@ -83,8 +78,9 @@ def run(options: argparse.Namespace, images: Sequence[LabelledImage], cache: Pat
     """Append the lines that the file does not have yet."""
     device, known = best_device(), {line["made_of"] for line in read(options.out)}
     folds = assign_folds(images, from_data=True)
+    size = recipe_of(options, 0).image_size
     pools = {
-        fold: described([i for i in images if folds[i.key] != fold], recipe_of(options, 0).image_size, device)
+        fold: described(describing_backbone(None), [i for i in images if folds[i.key] != fold], size, device)
         for fold in sorted(set(folds.values()))
     }
     for seed in options.seeds:
@@ -122,23 +118,6 @@ def run(options: argparse.Namespace, images: Sequence[LabelledImage], cache: Pat
 
 def recipe_of(options: argparse.Namespace, seed: int) -> Recipe:
     return recipe_from(argparse.Namespace(**{**vars(options), "seed": seed}))
-
-
-def described(
-    images: Sequence[LabelledImage], image_size: tuple[int, int], device: torch.device
-) -> dict[str, Described]:
-    """Descriptors and outlier scores of a pool, by key; nothing else takes part in what is usual."""
-    backbone, size = describing_backbone(None), rendition_size(image_size)
-    found = [(image.key, image.path) for image in images]
-
-    def tell(key: str, error: ImageError) -> None:
-        print(f"{key}: {error}", file=sys.stderr)
-
-    usual = find_usual(backbone, found, image_size=size, device=device, on_error=tell)
-    if usual is None:
-        raise SystemExit("No image can be read")
-    rows = describe(backbone, found, usual, image_size=size, device=device, on_error=tell)
-    return {row.key: row for row in rows}
 
 
 @dataclass

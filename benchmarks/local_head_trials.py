@@ -30,7 +30,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.labelled import labelled_images
+from benchmarks.labelled import add_settings, labelled_images
 from ssn_core.backbone import LOCAL_CHANNELS, load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.dataset import LabelledImage
@@ -38,7 +38,7 @@ from ssn_core.evaluation import measure
 from ssn_core.features import TapCache
 from ssn_core.heads import pool_top
 from ssn_core.inference import best_device, device_title
-from ssn_core.local_evidence import LocalHead, LocalSettings, LocalTraining, Pointed, enlarged
+from ssn_core.local_evidence import LocalHead, LocalSettings, LocalTraining, Pointed, enlarged, log_odds
 from ssn_core.model import CamNet
 from ssn_core.pipeline import fill_taps, fit
 from ssn_core.recipes import Recipe
@@ -46,7 +46,6 @@ from ssn_core.reporting import Silent
 
 Cells = NDArray[np.float32]
 MapOf = Callable[[LocalHead, Tensor, Tensor], Tensor]  # head, CAM (1, h, w), place (1, H1, W1) -> map (1, H1, W1)
-_SURE = -1e-30  # as in the recipe: no probability is quite 1
 
 
 def agreed(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
@@ -59,11 +58,6 @@ def context_of(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
     return (enlarged(cam, (place.shape[-2], place.shape[-1])) - head.level) / head.spread
 
 
-def _logit(log_probability: Tensor) -> Tensor:
-    sure = log_probability.clamp_max(_SURE)
-    return sure - torch.log(-torch.expm1(sure))
-
-
 def cam_alone(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
     """The CAM, enlarged: no local head at all."""
     return context_of(head, cam, place)
@@ -71,12 +65,12 @@ def cam_alone(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
 
 def place_alone(head: LocalHead, _cam: Tensor, place: Tensor) -> Tensor:
     """Layer1 alone: no agreement with the CAM, smoothed as the recipe's map is."""
-    return _logit(head.smooth(F.logsigmoid(place)))
+    return log_odds(head.smooth(F.logsigmoid(place)))
 
 
 def unsmoothed(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
     """The recipe's map without smoothing over neighbours."""
-    return _logit(F.logsigmoid(context_of(head, cam, place)) + F.logsigmoid(place))
+    return log_odds(F.logsigmoid(context_of(head, cam, place)) + F.logsigmoid(place))
 
 
 def smoother(times: int) -> MapOf:
@@ -86,7 +80,7 @@ def smoother(times: int) -> MapOf:
         both = F.logsigmoid(context_of(head, cam, place)) + F.logsigmoid(place)
         for _ in range(times):
             both = head.smooth(both)
-        return _logit(both)
+        return log_odds(both)
 
     return map_of
 
@@ -95,7 +89,7 @@ def weighted(share: float) -> MapOf:
     """Agreement in which the place's log-probability weighs `share` of the context's."""
 
     def map_of(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
-        return _logit(head.smooth(F.logsigmoid(context_of(head, cam, place)) + share * F.logsigmoid(place)))
+        return log_odds(head.smooth(F.logsigmoid(context_of(head, cam, place)) + share * F.logsigmoid(place)))
 
     return map_of
 
@@ -105,7 +99,7 @@ def floored(least: float) -> MapOf:
 
     def map_of(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
         likely = torch.log(least + (1 - least) * torch.sigmoid(place))
-        return _logit(head.smooth(F.logsigmoid(context_of(head, cam, place)) + likely))
+        return log_odds(head.smooth(F.logsigmoid(context_of(head, cam, place)) + likely))
 
     return map_of
 
@@ -270,12 +264,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--train-fold")
     parser.add_argument("--test-fold")
-    parser.add_argument("--backbone")
-    parser.add_argument("--weights", default="auto")
-    parser.add_argument("--image-size", type=int, nargs=2)
-    parser.add_argument("--epochs", type=int)
+    add_settings(parser)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="variants and bounds; default: every one")
     parser.add_argument("--list", action="store_true", help="name the variants and bounds")
     parser.add_argument("--cache", type=Path)

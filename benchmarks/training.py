@@ -224,13 +224,18 @@ def passes_of(recipe: Recipe, *, n_good: int, n_bad: int) -> int:
     return N_FOLDS * fold + planned_samples(recipe, n_good=n_good, n_bad=n_bad)
 
 
-def accuracy(options: argparse.Namespace) -> dict[str, Any]:
+def asked_for(options: argparse.Namespace) -> tuple[Recipe, list[LabelledImage], dict[str, str], Backbone]:
+    """Recipe, images with their folds, and backbone."""
     recipe = recipe_from(options)
     images = labelled_images(options.data, fold_column="fold")
-    folds = assign_folds(images, from_data=True)
     backbone = load_backbone(
         recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
     )
+    return recipe, images, assign_folds(images, from_data=True), backbone
+
+
+def accuracy(options: argparse.Namespace) -> dict[str, Any]:
+    recipe, images, folds, backbone = asked_for(options)
     rows = []
     for seed in options.seeds:
         for name, how in (
@@ -271,12 +276,7 @@ class Steps:
 
 
 def early(options: argparse.Namespace) -> dict[str, Any]:
-    recipe = recipe_from(options)
-    images = labelled_images(options.data, fold_column="fold")
-    folds = assign_folds(images, from_data=True)
-    backbone = load_backbone(
-        recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
-    )
+    recipe, images, folds, backbone = asked_for(options)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         taps = TapCache(Path(folder), backbone, recipe.image_size)

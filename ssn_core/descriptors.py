@@ -67,8 +67,8 @@ def find_usual(
 
     Args: as for :func:`describe`.
     """
-    found = [layer2.float().cpu().numpy() for _, (layer2, _) in _taps(backbone, images, image_size, device, on_error)]
-    return usual(found) if found else None
+    batches = [layer2 for _, layer2, _ in _taps(backbone, images, image_size, device, on_error)]
+    return usual(np.concatenate(batches)) if batches else None
 
 
 def describe(
@@ -87,18 +87,18 @@ def describe(
         image_size: of the rendition.
         on_error: called with (key, error) for a file that cannot be read, which is then left out.
     """
-    for key, taps in _taps(backbone, images, image_size, device, on_error):
-        means = torch.cat([tap.float().mean(dim=(1, 2)) for tap in taps])
-        outlier = what_is_usual.score(taps[0].float().cpu().numpy())
-        yield Described(key, means.to("cpu", torch.float16).numpy(), outlier)
+    for keys, layer2, means in _taps(backbone, images, image_size, device, on_error):
+        for key, tap, values in zip(keys, layer2, means, strict=True):
+            yield Described(key, values, what_is_usual.score(tap))
 
 
 def _taps(
     backbone: Backbone, images: Images, image_size: tuple[int, int], device: torch.device, on_error: OnError
-) -> Iterator[tuple[str, tuple[torch.Tensor, torch.Tensor]]]:
-    """Key, and layer2 and layer3 (C, h, w) each, image by image."""
+) -> Iterator[tuple[Sequence[str], NDArray[np.float32], NDArray[np.float16]]]:
+    """A batch's keys, its layer2 (B, C, h, w) and the means of layer2 and layer3 (B, LENGTH)."""
     fused = FusedBackbone(backbone, image_size=image_size, dtype=torch.float32, device=device)
     for batch in load_batches(images, image_size, on_error=on_error):
         with torch.inference_mode():
-            layer2, layer3 = fused(batch.pixels.to(device, memory_format=torch.channels_last))[:2]
-        yield from zip(batch.keys, zip(layer2, layer3, strict=True), strict=True)
+            taps = fused(batch.pixels.to(device, memory_format=torch.channels_last))[:2]
+            means = torch.cat([tap.float().mean(dim=(2, 3)) for tap in taps], dim=1)
+        yield batch.keys, taps[0].float().cpu().numpy(), means.to("cpu", torch.float16).numpy()

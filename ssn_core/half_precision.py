@@ -24,7 +24,7 @@ _LEAST_GAIN = 1.2
 
 @lru_cache
 def bfloat16_pays(device: torch.device) -> bool:
-    """Whether a training step is at least a fifth faster in bfloat16; on a CPU it is measured, which takes about 0.3 s.
+    """Whether a training step is at least a fifth faster in bfloat16; on a CPU that is measured, in about a second.
 
     Once for each process, so that all networks of a training are made alike.
     """

@@ -88,14 +88,19 @@ class LocalHead(nn.Module):
         """CAM (B, h, w) and every layer1 cell's own logit (B, H1, W1) -> score (B,) and map (B, H1, W1)."""
         context = (enlarged(cam, (place.shape[-2], place.shape[-1])) - self.level) / self.spread
         both = F.logsigmoid(context) + F.logsigmoid(place)
-        sure = self.smooth(both).clamp_max(_SURE)
-        cells = sure - torch.log(-torch.expm1(sure))
+        cells = log_odds(self.smooth(both))
         return Output(score=pool_top(cells, self.pooling_fraction), cam=cells)
 
     def smooth(self, cells: Tensor) -> Tensor:
         """(B, h, w), averaged over neighbours; the edge is continued."""
         padded = pad_edges(cells[:, None], len(_BINOMIAL) // 2, "replicate")
         return F.conv2d(F.conv2d(padded, self.kernel.view(1, 1, -1, 1)), self.kernel.view(1, 1, 1, -1))[:, 0]
+
+
+def log_odds(log_probability: Tensor) -> Tensor:
+    """The logit of a probability whose logarithm is given; finite, for no probability is quite 1."""
+    sure = log_probability.clamp_max(_SURE)
+    return sure - torch.log(-torch.expm1(sure))
 
 
 def enlarged(cam: Tensor, size: tuple[int, int]) -> Tensor:

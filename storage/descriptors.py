@@ -84,17 +84,18 @@ def keep_usual(where: Path, usual: Usual) -> None:
 
 def read_usual(where: Path) -> Usual | None:
     """What :func:`keep_usual` kept. Where it is missing or damaged: None, and what was described with it is removed."""
+    path = where / _USUAL
     try:
-        with np.load(io.BytesIO((where / _USUAL).read_bytes()), allow_pickle=False) as kept:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             found = Usual(kept["mean"], kept["whitening"])
-        if found.mean.ndim == 1 and found.whitening.ndim == 2 and len(found.mean) == len(found.whitening):
-            return found
-    except FileNotFoundError:
-        pass  # nothing was described yet
+        if found.mean.ndim != 1 or found.whitening.ndim != 2 or len(found.mean) != len(found.whitening):
+            raise ValueError("not a mean and a matrix of the same length")
     except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-        _log.warning("%s is damaged; the project's images are described anew: %s", where / _USUAL, error)
-    shutil.rmtree(where, ignore_errors=True)
-    return None
+        if where.exists():
+            _log.warning("%s is missing or damaged; the project's images are described anew: %s", path, error)
+            shutil.rmtree(where, ignore_errors=True)
+        return None
+    return found
 
 
 def forget_others(where: Path) -> None:

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from ssn_core import marks, tap_store, training
 from ssn_core.anomalies import Cells, Truth, draw_places, marked_bad, with_noise
-from ssn_core.backbone import load_backbone
 from ssn_core.calibration import Calibration
 from ssn_core.checkpoint import Model, load_model, save_model
 from ssn_core.crossval import cross_validate
-from ssn_core.dataset import LabelledImage, examples, from_sources
+from ssn_core.dataset import LabelledImage, examples
 from ssn_core.errors import SettingError, TooFewLabelsError
 from ssn_core.features import TapCache
 from ssn_core.inference import score_cached
@@ -27,7 +26,6 @@ from ssn_core.pipeline import train_model
 from ssn_core.recipes import RECIPES, Recipe, chosen, get_recipe, lacking, recorded
 from ssn_core.reporting import Silent
 from ssn_core.sampling import Example
-from ssn_core.sources import scan
 from ssn_core.training import EpochReport, Trainer
 
 CPU = torch.device("cpu")
@@ -38,22 +36,6 @@ FIGURES = ("i_auroc", "ap_det", "p_auroc", "ap_loc", "aupro")
 def small(name: str, **more: object) -> Recipe:
     quick = {"epochs": 6, "batch_size": 16, "adaptor_lr": 5e-4, "head_lr": 1e-3, "feature_scale": 1}
     return get_recipe(name).with_settings({**SMALL, **quick, **more})
-
-
-@pytest.fixture(scope="session")
-def labelled(surfaces: Path) -> list[LabelledImage]:
-    return from_sources(scan(surfaces / "labels.csv").items, on_reject=lambda *_: None, progress=lambda *_: None)
-
-
-@pytest.fixture(scope="session")
-def caches(labelled: list[LabelledImage], tmp_path_factory: pytest.TempPathFactory) -> dict[str, TapCache]:
-    root = tmp_path_factory.mktemp("family-taps")
-    found = {}
-    for padding in ("replicate", "zeros"):
-        backbone = load_backbone("resnet18", weights="random", padding=padding, local=True)  # type: ignore[arg-type]
-        found[padding] = TapCache(root, backbone, (64, 64))
-        found[padding].fill([(i.key, i.path) for i in labelled], device=CPU)
-    return found
 
 
 def train(recipe: Recipe, labelled: list[LabelledImage], caches: dict[str, TapCache]) -> tuple[CamNet, list[float]]:

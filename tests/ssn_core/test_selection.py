@@ -128,3 +128,10 @@ def test_a_random_order_depends_on_the_seed_and_survives_images_that_leave() -> 
     left = [number for number in first.tolist() if number % 3]
     assert selection.shuffled(np.array([number for number in numbers if number % 3]), seed=1).tolist() == left
     assert abs(float(np.corrcoef(numbers, first)[0, 1])) < 0.3
+
+
+def test_two_orders_take_turns_and_each_place_comes_once() -> None:
+    first, second = np.array([7, 3, 5, 1]), np.array([3, 1, 7, 5])
+    assert selection.in_turns(first, second).tolist() == [7, 3, 1, 5]
+    assert selection.in_turns(first, first).tolist() == first.tolist()
+    assert selection.in_turns(first[:0], second[:0]).tolist() == []

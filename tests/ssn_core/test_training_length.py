@@ -10,17 +10,15 @@ import pytest
 import torch
 
 from ssn_core import pipeline, training_length
-from ssn_core.backbone import load_backbone
 from ssn_core.checkpoint import load_model, save_model
 from ssn_core.course import Course
 from ssn_core.crossval import assign_folds, cross_validate
-from ssn_core.dataset import LabelledImage, deal_folds, examples, from_sources
+from ssn_core.dataset import LabelledImage, deal_folds, examples
 from ssn_core.features import TapCache
 from ssn_core.pipeline import Trained, fit, train_model
 from ssn_core.recipes import Recipe, get_recipe, recorded
 from ssn_core.reporting import Silent
 from ssn_core.settling import Check, Length, as_data, balanced_cross_entropy, best_of, has_settled, in_words, is_due
-from ssn_core.sources import scan
 from ssn_core.training import Trainer
 from ssn_core.training_length import find_length, halves, samples_ahead, shared_length
 
@@ -30,22 +28,6 @@ SMALL = {"image_size": (64, 64), "batch_size": 16, "head_width": 16, "map_width"
 
 def quick(name: str = "cam", **more: object) -> Recipe:
     return get_recipe(name).with_settings({**SMALL, "epochs": 3, "early_stop": True, **more})
-
-
-@pytest.fixture(scope="session")
-def labelled(surfaces: Path) -> list[LabelledImage]:
-    return from_sources(scan(surfaces / "labels.csv").items, on_reject=lambda *_: None, progress=lambda *_: None)
-
-
-@pytest.fixture(scope="session")
-def caches(labelled: list[LabelledImage], tmp_path_factory: pytest.TempPathFactory) -> dict[str, TapCache]:
-    root = tmp_path_factory.mktemp("length-taps")
-    found = {}
-    for padding in ("replicate", "zeros"):
-        backbone = load_backbone("resnet18", weights="random", padding=padding, local=True)  # type: ignore[arg-type]
-        found[padding] = TapCache(root, backbone, (64, 64))
-        found[padding].fill([(i.key, i.path) for i in labelled], device=CPU)
-    return found
 
 
 @pytest.fixture
