@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Select, or_, select
 
 from ssn_core.errors import SsnError
+from storage import number_columns
 from storage.db import Database, chunks
 from storage.tables import ImageRow, LabelEventRow
 
@@ -87,11 +90,15 @@ def every(db: Database, *, project_id: int, labels: tuple[str, ...] | None = Non
 
 
 def ids(db: Database, *, project_id: int, labels: tuple[str, ...] | None = None) -> list[int]:
-    """The numbers of all images with these labels, in the order they came in (100,000 take some 50 ms)."""
-    statement = select(ImageRow.id).where(ImageRow.project_id == project_id, *_labelled(labels)).order_by(ImageRow.id)
-    with db.read() as session:
-        # Rows of the driver: through the session 100,000 numbers take three times as long.
-        return [number for (number,) in session.connection().execute(statement)]
+    """The numbers of all images with these labels, in the order they came in."""
+    found: list[int] = numbers(db, project_id=project_id, labels=labels).tolist()
+    return found
+
+
+def numbers(db: Database, *, project_id: int, labels: tuple[str, ...] | None = None) -> NDArray[np.int64]:
+    """As :func:`ids`, (N,), for arithmetic on a hundred thousand of them."""
+    statement = select(ImageRow.id).where(ImageRow.project_id == project_id, *_labelled(labels))
+    return number_columns.read(db, statement, order_by=[ImageRow.id])
 
 
 def get(db: Database, *, image_id: int) -> Image:
@@ -123,7 +130,8 @@ def _labelled(labels: tuple[str, ...] | None) -> list[ColumnElement[bool]]:
     if unknown:
         raise ValueError(f"unknown label filters {sorted(unknown)}; expected some of {LABEL_FILTERS}")
     verdicts = [label for label in labels if label != NO_LABEL]
-    wanted: list[ColumnElement[bool]] = [ImageRow.label.in_(verdicts)]
+    # One condition where one is enough: an OR, be it of nothing, keeps SQLite from the index.
+    wanted: list[ColumnElement[bool]] = [ImageRow.label.in_(verdicts)] if verdicts or NO_LABEL not in labels else []
     if NO_LABEL in labels:
         wanted.append(ImageRow.label.is_(None))
     return [or_(*wanted)]

@@ -22,7 +22,7 @@ from sqlalchemy import select
 from ssn_core import selection
 from ssn_core.errors import SsnError
 from ssn_core.label_errors import doubts
-from storage import descriptors, files, images, projects, registry
+from storage import descriptors, files, images, number_columns, projects, registry
 from storage.db import Database
 from storage.tables import ImageRow, PredictionRow
 
@@ -59,10 +59,16 @@ class _Kept:
 
     def look_up(self, column: NDArray[np.int32], wanted: Numbers) -> NDArray[np.int32]:
         """A column's values for these images; -1 for one that came after the file was written."""
+        found = np.full(len(wanted), -1, dtype=np.int32)
         if len(self.ids) == 0:
-            return np.full(len(wanted), -1, dtype=np.int32)
-        at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
-        return np.where(self.ids[at] == wanted, column[at], -1).astype(np.int32)
+            return found
+        # By place in a table: a binary search for 100,000 images in a random order takes 25 ms.
+        first, last = int(self.ids[0]), int(self.ids[-1])
+        table = np.full(last - first + 1, -1, dtype=np.int32)
+        table[self.ids - first] = column
+        within = (wanted >= first) & (wanted <= last)
+        found[within] = table[wanted[within] - first]
+        return found
 
 
 def listing(
@@ -84,7 +90,7 @@ def listing(
     """
     if order not in ORDERS:
         raise ValueError(f"an order is one of {ORDERS}, not {order!r}")
-    found = np.array(images.ids(db, project_id=project_id, labels=labels), dtype=np.int64)
+    found = images.numbers(db, project_id=project_id, labels=labels)
     kept = _read(db, project_id)
     try:
         ids = _ordered(db, project_id, order, found, kept, seed)
@@ -137,14 +143,12 @@ def _active(db: Database, project_id: int) -> registry.Model:
 
 def _by_score(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
     """Highest score first; those without a score at the end, as they came in."""
-    statement = (
-        select(PredictionRow.image_id)
-        .where(PredictionRow.model_id == model.id)
-        .order_by(PredictionRow.score.desc(), PredictionRow.image_id.desc())  # as the index has them: no sorting
+    statement = select(PredictionRow.image_id).where(PredictionRow.model_id == model.id)
+    scored = number_columns.read(
+        db,
+        statement,
+        order_by=[PredictionRow.score.desc(), PredictionRow.image_id.desc()],  # as the index has them: no sorting
     )
-    with db.read() as session:
-        # Rows of the driver: through the session 100,000 numbers take three times as long.
-        scored = np.fromiter(session.connection().scalars(statement), dtype=np.int64)
     if len(scored) == 0:
         raise _NotYet("The active model has not scored any image yet. Score the images on the Review page.")
     return np.concatenate([scored[np.isin(scored, ids)], ids[~np.isin(ids, scored)]])
@@ -158,7 +162,7 @@ def _by_doubt(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
         .order_by(ImageRow.id)
     )
     with db.read() as session:
-        rows = session.execute(statement).all()
+        rows = session.connection().execute(statement).all()  # of the driver: the session's take three times as long
     numbers, scores, bad = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0),) * 3
     try:
         found = doubts(bad, scores)
@@ -179,14 +183,17 @@ def _by_doubt(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
 
 def _stacks(ids: Numbers, kept: _Kept | None) -> list[list[int]]:
     """The stacks among images, in their order."""
-    if kept is None or len(ids) == 0:
+    numbers = np.zeros(0, np.int32) if kept is None else kept.look_up(kept.stacks, ids)
+    stacked = np.flatnonzero(numbers >= 0)
+    if len(stacked) == 0:
         return []
-    numbers = kept.look_up(kept.stacks, ids)
-    members: dict[int, list[int]] = {}
-    stacked = numbers >= 0
-    for number, image_id in zip(numbers[stacked].tolist(), ids[stacked].tolist(), strict=True):
-        members.setdefault(number, []).append(image_id)
-    return [stack for stack in members.values() if len(stack) > 1]
+    stacked = stacked[np.argsort(numbers[stacked], kind="stable")]  # stack by stack, each in the order of the list
+    starts = np.flatnonzero(np.diff(numbers[stacked], prepend=-1))
+    ends = np.append(starts[1:], len(stacked))
+    several = np.flatnonzero(ends - starts > 1)
+    several = several[np.argsort(stacked[starts[several]])]  # by their first images
+    members = ids[stacked].tolist()
+    return [members[start:end] for start, end in zip(starts[several].tolist(), ends[several].tolist(), strict=True)]
 
 
 def is_built(db: Database, *, project_id: int) -> bool:

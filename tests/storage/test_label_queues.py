@@ -180,6 +180,20 @@ def test_stacks_follow_the_filter_and_the_order(db: Database, project: int, add_
         assert [places[image_id] for image_id in stack] == sorted(places[image_id] for image_id in stack)
 
 
+def test_stacks_come_by_their_first_images_and_hold_no_image_alone(db: Database, project: int, add_images: Add) -> None:
+    parts = [add_images(n, group_key=f"part {n}") for n in (2, 1, 4, 3)]
+    add_images(5)
+    label_queues.build(db, project_id=project, described=descriptors.folder(db, project_id=project, setup="made-up"))
+    for seed in range(5):
+        found = label_queues.listing(db, project_id=project, order="random", seed=seed)
+        expected = [
+            [image_id for image_id in found.ids if image_id in part]
+            for part in sorted(parts, key=lambda part: min(found.ids.index(image_id) for image_id in part))
+            if len(part) > 1
+        ]
+        assert found.stacks == expected
+
+
 def test_images_without_descriptors_still_make_stacks_of_their_parts(
     db: Database, project: int, add_images: Add
 ) -> None:
