@@ -51,7 +51,9 @@ __all__ = [
 ]
 
 # What computes on the GPU or on all cores runs alone; imports mostly wait for the disk and may run beside it. What
-# nobody waits for runs aside, at low priority: it must not keep a training from starting.
+# nobody waits for runs aside, at low priority: it must not keep a training from starting. An estimate of what more
+# labels bring trains a dozen networks, and the comparison of images, which gives the next images to label, must not
+# wait until it ends: it has a lane of its own, at the lowest priority.
 LANES: Mapping[str, str] = {
     "train": "compute",
     "score": "compute",
@@ -62,9 +64,9 @@ LANES: Mapping[str, str] = {
     "report": "import",
     "thumbnails": "import",
     "describe": "aside",
-    "gain": "aside",
+    "gain": "estimate",
 }
-CAPACITY: Mapping[str, int] = {"compute": 1, "import": 2, "aside": 1}  # running jobs per lane
+CAPACITY: Mapping[str, int] = {"compute": 1, "import": 2, "aside": 1, "estimate": 1}  # running jobs per lane
 
 _CLAIM_LOCK = 0x55_4E_4A  # any constant: PostgreSQL's name for "someone is claiming a job"
 

@@ -32,7 +32,8 @@ HEARTBEAT_SECONDS = 2.0
 _LEAVING_WAIT_SECONDS = 2 * jobs.CANCEL_GRACE_SECONDS  # a cancelled predecessor is killed before that
 _LOST_GRACE_SECONDS = 30.0
 _LOW_PRIORITY = 5  # nice value: the pages stay quick while all cores compute
-_ASIDE_PRIORITY = 10  # on top of it, for jobs that nobody waits for: beside them a training is hardly slower
+# Lane -> on top of it, for jobs that nobody waits for: beside them a training is hardly slower.
+_ASIDE_PRIORITY: Mapping[str, int] = {"aside": 10, "estimate": 14}
 
 log = logging.getLogger("storage.worker")
 
@@ -189,8 +190,8 @@ def _take_over_the_process(context: JobContext) -> None:
 
     The process may have been started for another job: whoever comes first takes the oldest.
     """
-    if jobs.LANES[context.job.kind] == "aside" and sys.platform != "win32":
-        os.nice(_ASIDE_PRIORITY)
+    if sys.platform != "win32":
+        os.nice(_ASIDE_PRIORITY.get(jobs.LANES[context.job.kind], 0))
     path = jobs.log_path(context.db, job_id=context.job.id)
     with path.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):

@@ -7,7 +7,7 @@ from storage.settings import get_settings
 from storage.worker import main
 
 COMMAND = (sys.executable, "-m", "tests.storage.job_worker")
-HANDLERS = dict.fromkeys(("import", "train", "score", "inspect"), "tests.storage.job_handlers:run")
+HANDLERS = dict.fromkeys(("import", "train", "score", "inspect", "describe", "gain"), "tests.storage.job_handlers:run")
 
 if __name__ == "__main__":
     settings = get_settings()

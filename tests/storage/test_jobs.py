@@ -87,6 +87,19 @@ def test_computing_jobs_exclude_each_other_and_two_imports_run_beside_one(db):
     assert claim(db, 8).id == inspect
 
 
+def test_a_comparison_of_images_waits_for_no_estimate_of_what_labels_bring(db):
+    first, second, comparison = submit(db, kind="gain"), submit(db, kind="gain"), submit(db, kind="describe")
+    assert claim(db, 1).id == first
+    assert [job.id for job in jobs.startable(db)] == [comparison]
+    assert claim(db, 2).id == comparison
+    assert claim(db, 3) is None  # one estimate at a time
+    later = submit(db, kind="describe")
+    jobs.finish(db, job=jobs.get(db, job_id=comparison), status="succeeded")
+    assert claim(db, 4).id == later
+    jobs.finish(db, job=jobs.get(db, job_id=first), status="succeeded")
+    assert claim(db, 5).id == second
+
+
 def test_what_could_start_now_is_known_without_claiming_it(db):
     train, score, imported = submit(db, kind="train"), submit(db, kind="score"), submit(db, kind="import")
     assert [job.id for job in jobs.startable(db)] == [train, imported]

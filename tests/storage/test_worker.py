@@ -169,6 +169,19 @@ def test_an_import_runs_beside_a_training(db, runner):
     assert jobs.get(db, job_id=training).status == "running"
 
 
+@posix
+def test_the_less_a_job_is_waited_for_the_lower_its_priority(db, runner):
+    for kind in ("train", "import", "describe", "gain"):
+        submit(db, "count", kind=kind, steps=1000, pause=0.05)
+    start_if_needed(db, runner)
+    nice = {}
+    for job in jobs.list_jobs(db, project_id=None):
+        running(db, job.id, done=1)  # four workers at once: who takes which job is not said
+        nice[job.kind] = psutil.Process(jobs.get(db, job_id=job.id).pid).nice()
+    expected = {"train": 5, "import": 5, "describe": 15, "gain": 19}
+    assert nice == {kind: min(19, os.nice(0) + more) for kind, more in expected.items()}
+
+
 def test_after_a_cancel_the_next_job_waits_for_the_process_to_go_and_then_runs(db, runner):
     first, second = submit(db, "count", steps=1000, pause=0.05), submit(db, "count", steps=2)
     runner.start(first)
