@@ -14,6 +14,7 @@ from storage.db import Database
 from storage.tables import ImageRow, PredictionRow
 
 KNEW_LABEL = ("train", "calibration", "test", "out_of_fold")  # roles of images whose label the training knew
+LEARNING = "Learning from fewer labels"  # phase of an estimate that counts networks; the others count images
 _MORE = (50, 100, 200, 500)  # labels, of which those are told that are no more than three times as many as there are
 _LIKELY = 0.5  # more labels are called likely to help from this probability on
 
@@ -46,8 +47,22 @@ def prepare(db: Database, *, project_id: int) -> int | None:
 
 
 def estimate(db: Database, *, model: registry.Model) -> int | None:
-    """Queue an estimate of what more labels bring to a model, unless one waits already; its id."""
-    return _submit_once(db, "gain", model.project_id, {"model_id": model.id})
+    """Queue an estimate of what more labels bring to a model, unless one waits or runs already; its id.
+
+    One that was cut off or failed goes on with the points that it has measured.
+    """
+    newest = _newest_estimate(db, model)
+    if newest is None or newest.status == "succeeded":
+        return _submit_once(db, "gain", model.project_id, {"model_id": model.id})
+    try:
+        return jobs.resume(db, job_id=newest.id).id
+    except jobs.TransitionError:
+        return None  # it waits or runs
+
+
+def _newest_estimate(db: Database, model: registry.Model) -> jobs.Job | None:
+    listed = jobs.list_jobs(db, project_id=model.project_id, kinds=("gain",), limit=20)
+    return next((job for job in listed if job.payload.get("model_id") == model.id), None)
 
 
 def after_training(db: Database, *, model: registry.Model) -> None:
@@ -84,14 +99,12 @@ def retraining(db: Database, *, model: registry.Model) -> Retraining:
 
 def gain(db: Database, *, model: registry.Model) -> Gain:
     """The newest estimate of what more labels bring to a model."""
-    tried = [
-        job
-        for job in jobs.list_jobs(db, project_id=model.project_id, kinds=("gain",), limit=20)
-        if job.payload.get("model_id") == model.id
-    ]
-    job = next(iter(tried), None)
+    job = _newest_estimate(db, model)
     if job is None or job.status != "succeeded":
-        return Gain((), (), None, None, "It has not been estimated yet what more labels would bring.", job)
+        reason = "It has not been estimated yet what more labels would bring."
+        if job is not None and job.status in ("failed", "interrupted"):
+            reason = f"The estimate of what more labels would bring did not come to its end. {job.error or ''}".strip()
+        return Gain((), (), None, None, reason, job)
     result = job.result or {}
     if result.get("reason"):
         return Gain((), (), None, None, str(result["reason"]), can_estimate=False)

@@ -21,7 +21,7 @@ from ssn_core.inference import best_device, device_title
 from ssn_core.label_curve import Pass, measure, passes, sides
 from ssn_core.pipeline import N_FOLDS, fill_taps
 from ssn_core.recipes import MIN_BAD
-from storage import descriptors, images, label_queues, projects, registry, tap_cleaning, thumbnails
+from storage import descriptors, images, label_advice, label_queues, projects, registry, tap_cleaning, thumbnails
 from storage.files import write_atomically
 from storage.job_context import JobContext
 from storage.settings import get_settings
@@ -140,7 +140,7 @@ class _Steps:
             return
         self._done += done < self._seen  # the next network has begun
         self._seen = done
-        self._context.progress("Learning from fewer labels", self._done, self._total)
+        self._context.progress(label_advice.LEARNING, self._done, self._total)
 
     def point(self, series: str, step: int, value: float) -> None:
         """A curve of losses says nothing here."""

@@ -11,7 +11,7 @@ import streamlit as st
 from pages.components import palette, resources
 from pages.components.job_progress import REFRESH
 from pages.components.project import go as go_to
-from pages.components.text import count, figure, percent, prose
+from pages.components.text import count, duration, figure, percent, prose
 from pages.components.workers import look_after_jobs
 from ssn_core.label_gain import LEVEL, WORTHWHILE
 from storage import jobs, label_advice, label_queues, projects, registry
@@ -66,7 +66,8 @@ def _draw_gain(model: registry.Model) -> None:
             return
         st.caption(prose(found.reason or ""))
         if found.can_estimate:
-            _button("Estimate now", "gain", model.id, model)
+            cut_off = found.job is not None and found.job.can_resume
+            _button("Go on with the estimate" if cut_off else "Estimate now", "gain", model.id, model)
         return
     last, chance = found.forecasts[-1], found.chance or 0.0
     now = found.measured[-1]
@@ -121,7 +122,11 @@ def _start(kind: str, number: int, model: registry.Model | None) -> None:
 
 
 def _how_far(job: jobs.Job) -> str:
-    return f": {job.done:,} of {job.total:,}" if job.status == "running" and job.total else ""
+    if job.status != "running" or not job.total:
+        return ""
+    what = "networks" if job.phase == label_advice.LEARNING else "images"  # which are read before any is trained
+    left = "" if job.eta_seconds is None else f", about {duration(job.eta_seconds)} left"
+    return f": {job.done:,} of {job.total:,} {what}{left}"
 
 
 def _curve(found: label_advice.Gain) -> go.Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from page_seed import open_page, project_with_images, running, set_job, texts
 
-from storage import descriptors, jobs, label_queues, labels, projects, registry
+from storage import descriptors, jobs, label_advice, label_queues, labels, projects, registry
 from storage.db import Database
 from tests.model_seed import add_model
 
@@ -99,8 +99,23 @@ def test_an_estimate_can_be_asked_for_and_shows_how_far_it_is(db: Database, proj
     app = open_page()
     app.button(f"advice-gain-{model.id}").click().run()
     (job,) = jobs.active(db, project_id=project.id, kinds=("gain",))
-    set_job(db, job.id, **running(done=3, total=12))
-    assert "Estimating what more labels would bring: 3 of 12" in texts(open_page())
+    set_job(db, job.id, **running(done=30, total=60, phase="Reading images"))
+    assert "Estimating what more labels would bring: 30 of 60 images. You" in texts(open_page())
+    set_job(db, job.id, **running(done=3, total=12, phase=label_advice.LEARNING, eta_seconds=540.0))
+    assert "3 of 12 networks, about 9 min 00 s left. You" in texts(open_page())
+
+
+def test_an_estimate_that_was_cut_off_says_so_and_offers_to_go_on(db: Database, project: projects.Project) -> None:
+    model = trained(db, project)
+    job_id = jobs.submit(db, kind="gain", project_id=project.id, payload={"model_id": model.id})
+    set_job(db, job_id, status="interrupted", error="The worker process ended before the job was done.")
+    app = open_page()
+    assert "The worker process ended" in texts(app)
+    button = app.button(f"advice-gain-{model.id}")
+    assert button.label == "Go on with the estimate"
+    button.click().run()
+    (job,) = jobs.active(db, project_id=project.id, kinds=("gain",))
+    assert job.id == job_id
 
 
 def test_a_hostile_name_is_shown_and_not_obeyed(db: Database, project: projects.Project) -> None:

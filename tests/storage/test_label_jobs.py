@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from ssn_core.label_curve import Pass, drawn, passes, sides
 from ssn_core.recipes import RECIPES
@@ -15,8 +16,10 @@ from storage import images as image_store
 from storage import imports, jobs, label_advice, label_jobs, label_queues, registry
 from storage.db import Database
 from storage.job_context import JobContext
+from storage.tables import JobRow
 from storage.training_jobs import labelled_images
 from storage.worker import work
+from tests.model_seed import add_model
 from tests.storage.test_training_jobs import NoRunner
 
 HANDLERS = {
@@ -114,6 +117,24 @@ def test_what_more_labels_bring_is_told_after_a_training(filled: Database, proje
     assert ended.status == "succeeded", ended.error
     assert ended.result is not None
     assert ended.result["measured"][:2] == [[14, 0.125], [14, said.measured[1].figure]]
+
+
+@pytest.mark.parametrize("end", ["failed", "interrupted"])
+def test_an_estimate_that_was_cut_off_says_so_and_goes_on_as_the_same_job(db: Database, project: int, end: str) -> None:
+    model = add_model(db, project)
+    first = label_advice.estimate(db, model=model)
+    assert label_advice.estimate(db, model=model) is None  # it waits
+    job = jobs.claim(db, pid=1, process_created=0.0)
+    assert job is not None
+    assert label_advice.estimate(db, model=model) is None  # it runs
+    with db.write() as session:
+        session.execute(update(JobRow).values(status=end, error="The disk is full."))
+    assert label_advice.gain(db, model=model).reason == (
+        "The estimate of what more labels would bring did not come to its end. The disk is full."
+    )
+    assert label_advice.estimate(db, model=model) == first  # and so finds the points in the job's folder
+    assert jobs.get(db, job_id=job.id).attempt == 1
+    assert label_advice.gain(db, model=add_model(db, project)).job is None
 
 
 def test_too_few_labels_are_said_to_be_too_few(filled: Database, project: int) -> None:
