@@ -9,7 +9,10 @@ fixed.
     out = conv(tap2; K2) + sum_dy sum_dx  R_dy (K3_dydx tap3) R_dx^T + c,       K = conv weight . adaptor weight
 
 c is what the convolution makes of the adaptor's bias. Batch norm would take it away in training, but its running mean,
-which inference uses, must know it.
+which inference uses, must know it. With continued edges it is the same everywhere, so it is that convolution's bias.
+
+Products are made a kernel row (dy) at a time: each then lies in memory as the next product wants it, which saves two
+copies of the largest array there is.
 
 It needs a linear adaptor, a CAM head and no synthetic anomalies: noise is added to the adapted features, cell by cell.
 """
@@ -52,12 +55,19 @@ class FoldedTraining:
         self._size = fine[0] * combine.scale, fine[1] * combine.scale
         offsets = self._head.conv.weight.shape[2]
         self._radius = offsets // 2
-        # (cells out, cells in x offsets) for rows and columns of each tap; None: it has the output's size already.
+        # For rows (cells out, offsets x cells in) and columns (cells out, cells in x offsets) of each tap; None: it has
+        # the output's size already.
         self._axes: list[tuple[Tensor, Tensor] | None] = [
-            None if size == self._size else (self._axis(size[0], self._size[0]), self._axis(size[1], self._size[1]))
+            None
+            if size == self._size
+            else (
+                self._axis(size[0], self._size[0]).transpose(1, 2).flatten(1),
+                self._axis(size[1], self._size[1]).flatten(1),
+            )
             for size in ((height, width) for _, height, width in shapes)
         ]
-        # (cells, offsets): where the kernel's rows and columns see the adaptor's bias; all ones with continued edges.
+        # (cells, offsets): where the kernel's rows and columns see the adaptor's bias; of no use with continued edges,
+        # which are seen everywhere.
         offset = range(-self._radius, self._radius + 1)
         ones = [torch.ones(side, dtype=self._head.conv.weight.dtype) for side in self._size]
         self._seen = [torch.stack([shifted(one, d, combine.padding) for d in offset], dim=1).to(device) for one in ones]
@@ -76,33 +86,50 @@ class FoldedTraining:
             padding=combine.padding,
             align_corners=combine.align_corners,
         )
-        return matrix.flatten(1).to(self._device, self._head.conv.weight.dtype)
+        return matrix.to(self._device, self._head.conv.weight.dtype)
 
     def __call__(self, tap2: Tensor, tap3: Tensor) -> Output:
         """(B, C2, h2, w2) and (B, C3, h3, w3) -> score (B,) and CAM (B, h, w)."""
-        weight, bias = self._adaptor.weight, self._adaptor.bias
         kernel = self._head.conv.weight  # (k, c, y, x)
-        folded = kernel.permute(0, 2, 3, 1) @ weight[:, :, 0, 0]  # (k, y, x, C)
+        folded = kernel.permute(0, 2, 3, 1) @ self._adaptor.weight[:, :, 0, 0]  # (k, y, x, C)
         parts = torch.split(folded, self._channels, dim=3)
-        found = [self._part(*each) for each in zip((tap2, tap3), parts, self._axes, strict=True)]
+        constant = self._constant(kernel)
+        # What is the same everywhere, a convolution adds in its own pass.
+        inside = None
+        if constant is not None and self._axes[0] is None and self._combine.padding == "replicate":
+            constant, inside = None, constant.flatten()
+        found = [self._part(0, tap2, parts[0], inside), self._part(1, tap3, parts[1], None)]
         hidden = found[0] + found[1]
-        if bias is not None:
-            seen = torch.einsum("kcyx,c->kyx", kernel, bias)
-            hidden = hidden + torch.einsum("kyx,hy,wx->khw", seen, *self._seen)
-        return self._head.judge(hidden)
+        return self._head.judge(hidden if constant is None else hidden + constant)
 
-    def _part(self, tap: Tensor, kernel: Tensor, axes: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _constant(self, kernel: Tensor) -> Tensor | None:
+        """What the kernel (k, c, n, n) makes of the adaptor's bias: (k, 1, 1), or (k, H, W) where it sees the edge."""
+        bias = self._adaptor.bias
+        if bias is None:
+            return None
+        if self._combine.padding == "replicate":
+            return (kernel.sum((2, 3)) @ bias)[:, None, None]
+        seen = torch.einsum("kcyx,c->kyx", kernel, bias)
+        return torch.einsum("kyx,hy,wx->khw", seen, *self._seen)
+
+    def _part(self, number: int, tap: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """What a tap brings, (B, k, H, W); `bias` is for one that has the output's own size."""
+        axes = self._axes[number]
+        return self._direct(tap, kernel, bias) if axes is None else self._spread(tap, kernel, *axes)
+
+    def _direct(self, tap: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W), (k, n, n, C), (k,) -> (B, k, H, W): one convolution, for a tap of the output's own size."""
+        averaged = F.avg_pool2d(pad_edges(tap, 1, self._head.padding), 3, stride=1)
+        weight = kernel.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(pad_edges(averaged, self._radius, self._head.padding), weight, bias)
+
+    def _spread(self, tap: Tensor, kernel: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """(B, C, h, w) and (k, n, n, C) -> (B, k, H, W)."""
         width, offsets, _, channels = kernel.shape
-        if axes is None:  # nothing to gain at the tap's own size: one convolution
-            averaged = F.avg_pool2d(pad_edges(tap, 1, self._head.padding), 3, stride=1)
-            weight = kernel.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-            return F.conv2d(pad_edges(averaged, self._radius, self._head.padding), weight)
         batch, _, height, breadth = tap.shape
-        rows, columns = axes
         cells = tap.permute(0, 2, 3, 1).reshape(-1, channels)
-        products = cells @ kernel.permute(1, 2, 0, 3).reshape(-1, channels).T  # (B h w, dy dx k)
-        by_row = products.view(batch, height, breadth, offsets, -1).transpose(2, 3)
-        wide = columns @ by_row.reshape(batch * height * offsets, breadth * offsets, width)  # (B h dy, W, k)
-        out = rows @ wide.view(batch, height * offsets, -1)  # (B, H, W k)
+        by_row = kernel.permute(1, 2, 0, 3).reshape(offsets, -1, channels).transpose(1, 2)
+        products = (cells @ by_row).view(-1, breadth * offsets, width)  # (dy B h, w dx, k)
+        wide = (columns @ products).view(offsets, batch, height, -1)  # (dy, B, h, W k)
+        out = rows @ wide.transpose(0, 1).flatten(1, 2)  # (B, H, W k)
         return out.view(batch, *self._size, width).permute(0, 3, 1, 2)

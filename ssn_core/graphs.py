@@ -46,10 +46,12 @@ class Replayed:
         entry = pixels.clone()
         aside = torch.cuda.Stream(pixels.device)  # type: ignore[no-untyped-call]  # torch has no types here
         aside.wait_stream(torch.cuda.current_stream(pixels.device))
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP):
-                self._forward(entry)
-        torch.cuda.current_stream(pixels.device).wait_stream(aside)
+        try:
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UP):
+                    self._forward(entry)
+        finally:  # also when a run fails: its memory goes back, and what began on it must be done before it is reused
+            torch.cuda.current_stream(pixels.device).wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             result = self._forward(entry)

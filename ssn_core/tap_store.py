@@ -6,6 +6,7 @@ otherwise. The values are the same either way: the cache keeps float16 too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -32,11 +33,14 @@ class TapStore:
         self._taps, self._keys, self._device = taps, list(keys), device
         self._held: list[Tensor] | None = None
         room = _room(device) if room is None else room
-        if room and sum(tap.numel() for tap in self._read([0])) * 2 * len(self._keys) <= room:
-            starts = range(0, len(keys), _CHUNK)
-            places = [range(start, min(start + _CHUNK, len(keys))) for start in starts]
-            chunks = [[tap.half().to(device) for tap in self._read(chunk)] for chunk in places]
-            self._held = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
+        shapes = [tap.shape[1:] for tap in self._read([0])] if room else []
+        if room and sum(math.prod(shape) for shape in shapes) * 2 * len(self._keys) <= room:
+            # Filled in place: chunks that are joined afterwards would take the room twice.
+            self._held = [torch.empty(len(self._keys), *shape, dtype=torch.float16, device=device) for shape in shapes]
+            for start in range(0, len(self._keys), _CHUNK):
+                end = min(start + _CHUNK, len(self._keys))
+                for held, tap in zip(self._held, self._read(range(start, end)), strict=True):
+                    held[start:end] = tap.half()
 
     @property
     def holds_all(self) -> bool:

@@ -129,7 +129,8 @@ class Trainer:
                     "lr": recipe.head_lr,
                     "weight_decay": recipe.head_weight_decay,
                 },
-            ]
+            ],
+            fused=True,  # one pass over the weights instead of eight, on a CPU as on a GPU
         )
         steps = self.epochs * math.ceil(len(self.sampler) / recipe.batch_size)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(

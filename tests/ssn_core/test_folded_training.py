@@ -6,10 +6,12 @@ import copy
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ssn_core.folded_training import FoldedTraining
 from ssn_core.heads import Output
 from ssn_core.model import CamNet
+from ssn_core.recipes import get_recipe
 from tests.ssn_core.test_folded import random_net, taps_of
 
 CPU = torch.device("cpu")
@@ -31,7 +33,7 @@ def gradients(net: CamNet, output: Output) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("padding", ["replicate", "zeros"])
 @pytest.mark.parametrize("align_corners", [True, False])
-@pytest.mark.parametrize(("scale", "size"), [(1, (72, 104)), (2, (72, 104)), (1, (80, 64))])
+@pytest.mark.parametrize(("scale", "size"), [(1, (72, 104)), (2, (72, 104)), (1, (80, 64)), (1, (8, 8))])
 @pytest.mark.parametrize("training", [True, False])
 def test_outputs_gradients_and_running_statistics_are_the_plain_networks(
     padding: str, align_corners: bool, scale: int, size: tuple[int, int], training: bool
@@ -73,3 +75,20 @@ def test_what_is_not_linear_is_refused() -> None:
     assert not FoldedTraining.holds(net)
     with pytest.raises(ValueError, match="linear adaptor"):
         folded(net, taps_of("resnet18", (64, 64))[:2])
+
+
+@pytest.mark.parametrize("padding", ["replicate", "zeros"])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_on_a_gpu_no_array_is_left_behind_on_the_cpu(padding: str, scale: int) -> None:
+    """A dry run without a GPU: arrays without values, which refuse to be mixed across devices."""
+    gpu = torch.device("cuda:0")
+    recipe = get_recipe("cam").with_settings({"padding": padding, "feature_scale": scale})
+    with FakeTensorMode():
+        with gpu:
+            net = CamNet(recipe).train()
+        ours = FoldedTraining(net, ((128, 8, 9), (256, 4, 5)), gpu)
+        found = ours(torch.empty(3, 128, 8, 9, device=gpu), torch.empty(3, 256, 4, 5, device=gpu))
+        assert found.score.device == found.cam.device == gpu
+        assert found.cam.shape == (3, 8 * scale, 9 * scale)
+        with pytest.raises(RuntimeError, match="same device"):
+            ours(torch.empty(3, 128, 8, 9), torch.empty(3, 256, 4, 5))

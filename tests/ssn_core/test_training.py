@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssn_core import anomalies, features, training
+from ssn_core import anomalies, features, tap_store, training
 from ssn_core.backbone import load_backbone
 from ssn_core.engine import Engine
 from ssn_core.engine_choice import engine_for
@@ -168,6 +168,19 @@ def test_a_failed_write_leaves_no_part_of_a_file(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_taps_held_on_the_device_are_those_of_the_cache(
+    cache: TapCache, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tap_store, "_CHUNK", 4)  # does not divide their number: the last chunk is a short one
+    keys = [example.key for example in examples]
+    assert len(keys) % 4
+    store = tap_store.TapStore(cache, keys, CPU, room=10**9)
+    assert store.holds_all
+    places = [len(keys) - 1, 0, 5]
+    for found, wanted in zip(store.read(places), cache.read([keys[i] for i in places], local=False), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
 def test_training_lowers_the_loss_and_separates_the_classes(cache: TapCache, examples: list[Example]) -> None:
     reports: list[EpochReport] = []
     net = Trainer(recipe(epochs=25, batch_size=16), examples, cache, CPU).run(on_epoch=reports.append)
@@ -215,6 +228,26 @@ def test_an_interrupted_run_goes_on_where_it_was_and_ends_the_same(
     assert epochs == [3]
     for found, wanted in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_a_run_that_an_older_version_began_goes_on(cache: TapCache, examples: list[Example], tmp_path: Path) -> None:
+    first = Trainer(recipe(), examples, cache, CPU)
+
+    def stop(report: EpochReport) -> None:
+        for group in first.optimiser.param_groups:
+            group["fused"] = None  # what AdamW notes when it is not asked for it
+        first.save(tmp_path / "state.pt")
+        raise StopIteration
+
+    with pytest.raises(StopIteration):
+        first.run(on_epoch=stop)
+    second = Trainer(recipe(), examples, cache, CPU)
+    assert second.restore(tmp_path / "state.pt")
+    before = second.net.head.weight.detach().clone()
+    after = second.run().head.weight
+    assert second.epoch == 3
+    assert torch.isfinite(after).all()
+    assert not torch.equal(before, after)
 
 
 def test_the_state_of_another_run_is_not_taken(cache: TapCache, examples: list[Example], tmp_path: Path) -> None:
