@@ -6,7 +6,8 @@ Takes about ten minutes on one thread; `--parts` and `--replications` make it sh
 every cell, with the misses on either side, to benchmarks/results/interval-coverage.json. AUROC and AP are those of
 endlessly many images of the same mix (see benchmarks.score_shapes). Cohen's kappa of two raters and two categories
 is not simulated: all tables are gone through, each with its probability. `--uncorrected` measures AUROC, AP and their
-differences without the correction for few images, to see what it is good for.
+differences without the correction for few images, to see what it is good for. `--parts flat`, which is not among the
+parts of a plain run, measures what the intervals are not made for: parts that one model takes for the very opposite.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import scipy
 from numpy.typing import NDArray
 from scipy import special
 
-from benchmarks.score_shapes import SHAPES, draw, truths
+from benchmarks.score_shapes import SHAPES, draw, draw_flat, flat_truths, truths
 from ssn_core import agreement, intervals
 from ssn_core.rates import Interval
 
@@ -66,7 +67,7 @@ class Cell:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=list(_PARTS), default=list(_PARTS))
+    parser.add_argument("--parts", nargs="+", choices=list(_PARTS), default=[part for part in _PARTS if part != "flat"])
     parser.add_argument("--replications", type=int, default=2000, help="half as many for differences and studies")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--uncorrected", action="store_true", help="without the correction for few images")
@@ -136,6 +137,31 @@ def differences(replications: int, seed: int) -> Iterator[Cell]:
             yield _cell(
                 figure, f"{n_bad}/{n_good}", f"{shape}, {correlation}", truth, first[place] - second[place], ends
             )
+
+
+def flat(replications: int, seed: int) -> Iterator[Cell]:
+    """One model, and two equal ones, that separate perfectly all but a few parts, each model other ones."""
+    single = {"AUROC": intervals.auroc_interval, "AP": intervals.ap_interval}
+    paired = {"difference of AUROC": intervals.auroc_difference, "difference of AP": intervals.ap_difference}
+    for (n_bad, n_good), kind, mean in (
+        (s, kind, mean) for s in SIZES for kind in ("bad", "good") for mean in (1, 2, 3)
+    ):
+        rng = np.random.default_rng(seed)
+        labels = np.repeat([1, 0], [n_bad, n_good])
+        shares = (mean / n_bad, 0.0) if kind == "bad" else (0.0, mean / n_good)
+        true = [float(figure) for figure in flat_truths(*map(np.float64, shares), n_bad / labels.size)]
+        found: dict[str, list[Interval | None]] = {figure: [] for figure in (*single, *paired)}
+        for _ in range(replications // 2):
+            a, b = (
+                draw_flat(rng, n_bad=n_bad, n_good=n_good, flat_bad=shares[0], flat_good=shares[1]) for _ in range(2)
+            )
+            for figure, interval in single.items():
+                found[figure].append(interval(labels, a))
+            for figure, function in paired.items():
+                difference = function(labels, a, b)
+                found[figure].append(difference.interval if difference else None)
+        for (figure, ends), truth in zip(found.items(), (*true, 0.0, 0.0), strict=True):
+            yield _cell(figure, f"{n_bad}/{n_good}", f"{kind} ones flat", f"{mean} in a sample", truth, ends)
 
 
 def tables_of_two(_replications: int, _seed: int) -> Iterator[Cell]:
@@ -222,7 +248,7 @@ def _table(cells: list[Cell]) -> str:
 
 
 _CORRECTION = ("UNTOLD", "TOLD_BY_ONE", "GOOD_ABOVE", "HIDDEN_FROM_ONE", "ABOVE_IN_ONE")
-_PARTS = {"singles": singles, "differences": differences, "tables": tables_of_two, "studies": studies}
+_PARTS = {"singles": singles, "differences": differences, "tables": tables_of_two, "studies": studies, "flat": flat}
 
 
 if __name__ == "__main__":

@@ -40,6 +40,33 @@ def truths(shape: str, auroc: float, share_bad: float) -> tuple[float, float]:
     return area, float(np.sum(bad_between * precision))
 
 
+def flat_truths(flat_bad: Floats, flat_good: Floats, share_bad: float) -> tuple[Floats, Floats]:
+    """AUROC and AP of endlessly many parts of which `share_bad` are bad and these shares of either class fall flat.
+
+    A bad part that falls flat scores below all good ones, such a good one above all bad ones; the others are separated
+    perfectly. The shares may be arrays that broadcast.
+    """
+
+    def between(low: Floats, high: Floats, odds: Floats) -> Floats:  # the area below precision r / (r + odds)
+        return high - low - odds * np.log((high + odds) / (low + odds))
+
+    odds = np.broadcast_to(
+        np.maximum(flat_good, 1e-300) * (1 - share_bad) / share_bad, np.broadcast(flat_bad, flat_good).shape
+    )
+    all_good = np.full_like(odds, (1 - share_bad) / share_bad)
+    seen = np.broadcast_to(1 - flat_bad, odds.shape)
+    ap = between(np.zeros_like(seen), seen, odds) + between(seen, np.ones_like(seen), all_good)
+    return seen * (1 - flat_good), ap
+
+
+def draw_flat(rng: np.random.Generator, *, n_bad: int, n_good: int, flat_bad: float, flat_good: float) -> Floats:
+    """Scores (n_bad + n_good,) of parts of which some fall flat (see `flat_truths`), the bad ones first."""
+    scores = rng.random(n_bad + n_good)
+    scores[:n_bad] += np.where(rng.random(n_bad) < flat_bad, -2.0, 2.0)
+    scores[n_bad:] += np.where(rng.random(n_good) < flat_good, 4.0, 0.0)
+    return scores
+
+
 @cache
 def distance(shape: str, auroc: float) -> float:
     """How far the bad scores lie above the good ones, so that `auroc` comes out."""
