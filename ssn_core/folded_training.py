@@ -97,7 +97,7 @@ class FoldedTraining:
         # What is the same everywhere, a convolution adds in its own pass.
         inside = None
         if constant is not None and self._axes[0] is None and self._combine.padding == "replicate":
-            constant, inside = None, constant.flatten()
+            inside, constant = constant.flatten(), None
         found = [self._part(0, tap2, parts[0], inside), self._part(1, tap3, parts[1], None)]
         hidden = found[0] + found[1]
         return self._head.judge(hidden if constant is None else hidden + constant)
