@@ -17,7 +17,7 @@ from ssn_core.label_gain import LEVEL, WORTHWHILE
 from storage import jobs, label_advice, label_queues, projects, registry
 
 _KINDS = ("describe", "gain")
-_HEIGHT = 190  # px
+_HEIGHT = 270  # px, with three lines of legend
 
 
 def draw_advice(project: projects.Project, *, with_link: bool) -> None:
@@ -74,7 +74,7 @@ def _draw_gain(model: registry.Model) -> None:
     words = "likely to help" if found.likely else "unlikely to help much"
     interval = f"{LEVEL:.0%} interval".replace("%", " %")
     rows = "\n".join(
-        f"| {said.n - now.n:,} | {figure(said.gain)} | {figure(said.gain_low)} to {figure(said.gain_high)} |"
+        f"| {said.n - now.n:,} | {figure(said.gain)} | {figure(said.gain_low)}\u00a0to\u00a0{figure(said.gain_high)} |"
         for said in found.forecasts
     )
     st.markdown(
@@ -149,7 +149,10 @@ def _curve(found: label_advice.Gain) -> go.Figure:
         marker={"color": palette.INK, "size": 8}, hovertemplate="%{x} labels: %{y:.3f}<extra>measured</extra>",
     )  # fmt: skip
     drawn.update_layout(
-        height=_HEIGHT, margin={"l": 10, "r": 10, "t": 10, "b": 10}, legend={"orientation": "h", "y": 1.2, "x": 0}
+        height=_HEIGHT,
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        # It grows upwards: in a narrow column it takes a line for each name, and must not cover what was measured.
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     drawn.update_xaxes(title="Labels", rangemode="tozero")
     drawn.update_yaxes(title="AP-det")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from page_seed import open_page, project_with_images, running, set_job, texts
 
+from pages.components import label_advice as panel
 from storage import descriptors, jobs, label_advice, label_queues, labels, projects, registry
 from storage.db import Database
 from tests.model_seed import add_model
@@ -69,6 +70,17 @@ def test_what_more_labels_bring_is_told_with_its_interval(db: Database, project:
         assert "0.840" in said
         assert "| 100 | 0.0" in said
         assert "80 % interval" in said
+
+
+def test_the_legend_of_the_curve_grows_away_from_what_was_measured(db: Database, project: projects.Project) -> None:
+    model = trained(db, project)
+    estimated(db, model, {"measured": [[15, 0.863], [15, 0.868], [30, 0.925], [30, 0.882], [60, 0.945]]})
+    drawn = panel._curve(label_advice.gain(db, model=model))
+    (measured,) = [trace for trace in drawn.data if trace.name == "measured"]
+    assert list(measured.x) == [15, 15, 30, 30, 60]
+    # In the column of the Train page it takes three lines; hung from its top it lay over the last points.
+    assert drawn.layout.legend.yanchor == "bottom"
+    assert drawn.layout.legend.y >= 1
 
 
 def test_a_curve_that_is_flat_says_that_more_labels_hardly_help(db: Database, project: projects.Project) -> None:
