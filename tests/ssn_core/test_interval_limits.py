@@ -95,12 +95,16 @@ def test_equal_models_that_hardly_err_are_forced_and_poor_ones_are_not():
 
 
 @pytest.mark.parametrize("model", [0, 1])
-def test_three_flat_bad_images_do_not_make_our_interval_call_a_model_better(model):
+@pytest.mark.parametrize("kind", ["bad", "good"])
+def test_three_flat_images_do_not_make_our_interval_call_a_model_better(kind, model):
     for n_bad, n_good in ((10, 50), (20, 200), (100, 1000)):
         labels = np.repeat([1, 0], [n_bad, n_good])
         perfect = np.concatenate((np.full(n_bad, 2.0), np.linspace(0, 1, n_good)))
         flat = perfect.copy()
-        flat[:3] = -1
+        if kind == "bad":
+            flat[:3] = -1
+        else:
+            flat[-3:] = 3
         pair = (perfect, flat)[:: 1 - 2 * model]
         for function in (intervals.auroc_difference, intervals.ap_difference):
             found = function(labels, *pair).interval

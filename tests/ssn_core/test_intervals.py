@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 from sklearn.metrics import average_precision_score
 
-from benchmarks.score_shapes import draw, truths
+from benchmarks.score_shapes import draw, draw_flat, truths
 from ssn_core import intervals, rates
 from ssn_core.errors import SsnError
 from ssn_core.influence import ap_bias, ap_influence, placements
@@ -354,6 +354,33 @@ def test_a_higher_level_never_gives_a_narrower_difference():
     assert signs == {-1, 0, 1}
 
 
+@pytest.mark.parametrize(("level", "few"), [(0.95, 3), (0.99, 6)])
+def test_so_few_images_do_not_tell_which_model_is_better(level, few):
+    """Good images above all bad ones for one model, which move AP far."""
+    labels = np.repeat([1, 0], [10, 50])
+    perfect = np.concatenate((np.full(10, 2.0), np.linspace(0, 1, 50)))
+    worse = perfect.copy()
+    worse[-few:] = 3.0
+    found = intervals.ap_difference(labels, perfect, worse, level=level)
+    assert found.interval.low == 0.0 < found.value
+    turned = intervals.ap_difference(labels, worse, perfect, level=level)
+    assert turned.interval.high == 0.0
+    worse[-few - 1 :] = 3.0
+    assert intervals.ap_difference(labels, perfect, worse, level=level).interval.low > 0.0
+
+
+def test_of_equal_models_that_take_other_good_images_for_bad_ones_few_are_called_better():
+    """Without the rule for few images: 79 %."""
+    rng = np.random.default_rng(31)
+    labels = np.repeat([1, 0], [10, 50])
+    held = 0
+    for _ in range(600):
+        pair = (draw_flat(rng, n_bad=10, n_good=50, flat_bad=0.0, flat_good=0.02) for _ in range(2))
+        interval = intervals.ap_difference(labels, *pair).interval
+        held += interval.low <= 0 <= interval.high
+    assert held / 600 > 0.935
+
+
 def test_with_many_images_intervals_are_the_textbook_ones_of_delong():
     rng = np.random.default_rng(33)
     labels = np.repeat([1, 0], [4000, 8000])
@@ -427,9 +454,9 @@ def test_the_bias_is_quenouilles_jackknife():
     assert ap_bias(labels, scores) == pytest.approx(bias)
 
 
-def without_bad_below(n_bad, n_good):
+def without_bad_below(n_bad, n_good, missed=0.05):
     """AP with as many good images above every bad one as would be missed in 5 % of all cases."""
-    odds = (1 - 0.05 ** (1 / n_good)) * n_good / n_bad
+    odds = (1 - missed ** (1 / n_good)) * n_good / n_bad
     return integrate.quad(lambda recall: recall / (recall + odds), 0, 1)[0]
 
 
@@ -448,12 +475,15 @@ def test_the_ends_of_ap_are_jeffreys_below_and_the_logit_scale_above():
 
     found = intervals.ap_interval(labels, scores)
     plain = ap_influence(labels, scores)
-    ends = []
-    for tail in (0.95, 0.975):
-        error, quantile = spread(plain, tail)
+
+    def beyond_the_lower_end(level):
+        error, quantile = spread(plain, (1 + level) / 2)
         half = quantile * error / (plain.value * (1 - plain.value))
-        ends.append(stats.logistic.cdf(stats.logistic.ppf(plain.value) + half))
-    assert found.high == pytest.approx(max(ends[0], min(ends[1], without_bad_below(40, 120))))
+        return stats.logistic.cdf(stats.logistic.ppf(plain.value) + half) - without_bad_below(40, 120, 1 - level)
+
+    # The upper end of the level up to which it is not beyond the lower end of perfect separation, 90 to 95 % here.
+    level = optimize.brentq(beyond_the_lower_end, 0.9, 0.95)
+    assert found.high == pytest.approx(without_bad_below(40, 120, 1 - level))
     corrected = ap_influence(labels, scores, good_above=0.23)
     error, quantile = spread(corrected)
     centre = corrected.value - ap_bias(labels, scores)
@@ -488,6 +518,21 @@ def test_no_lower_end_lies_above_that_of_perfect_separation_and_the_upper_end_ma
                 assert found.high <= wider.high
                 higher += found.high < wider.high
         assert higher > 100
+
+
+@pytest.mark.parametrize("function", [intervals.auroc_interval, intervals.ap_interval])
+def test_a_higher_level_never_gives_a_narrower_interval(function):
+    """Not even where the upper end begins to take the whole risk, at another level for each sample."""
+    rng = np.random.default_rng(40)
+    labels = np.repeat([1, 0], [20, 200])
+    levels = np.concatenate(([0.05, 0.3, 0.5, 0.6, 0.7], np.linspace(0.75, 0.995, 50), [0.9999]))
+    for auroc in (0.75, 0.8, 0.85, 0.9, 0.97):
+        for _ in range(3):
+            (scores,) = draw(rng, "normal", (auroc,), n_bad=20, n_good=200)
+            found = [function(labels, scores, level=level) for level in levels]
+            for narrow, wide in itertools.pairwise(found):
+                assert wide.low <= narrow.low + 1e-12
+                assert wide.high >= narrow.high - 1e-12
 
 
 def test_a_single_mistake_does_not_tell_how_far_the_upper_end_reaches(monkeypatch):
