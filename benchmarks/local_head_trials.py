@@ -36,7 +36,7 @@ from ssn_core.cli_options import recipe_from
 from ssn_core.dataset import LabelledImage
 from ssn_core.evaluation import measure
 from ssn_core.features import TapCache
-from ssn_core.heads import pool_top
+from ssn_core.heads import CamHead, pool_top
 from ssn_core.inference import best_device, device_title
 from ssn_core.local_evidence import LocalHead, LocalSettings, LocalTraining, Pointed, enlarged, log_odds
 from ssn_core.model import CamNet
@@ -70,14 +70,14 @@ def place_alone(head: LocalHead, _cam: Tensor, place: Tensor) -> Tensor:
 
 def unsmoothed(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
     """The recipe's map without smoothing over neighbours."""
-    return log_odds(F.logsigmoid(context_of(head, cam, place)) + F.logsigmoid(place))
+    return log_odds(F.logsigmoid(context_of(head, cam, place)) + head.weight * F.logsigmoid(place))
 
 
 def smoother(times: int) -> MapOf:
     """The recipe's map, smoothed several times instead of once: standard deviation sqrt(times) cells."""
 
     def map_of(head: LocalHead, cam: Tensor, place: Tensor) -> Tensor:
-        both = F.logsigmoid(context_of(head, cam, place)) + F.logsigmoid(place)
+        both = F.logsigmoid(context_of(head, cam, place)) + head.weight * F.logsigmoid(place)
         for _ in range(times):
             both = head.smooth(both)
         return log_odds(both)
@@ -206,6 +206,7 @@ class Places:
     """What fitting and measuring need: CAMs of all images, and the cache that holds their layer1."""
 
     cams: Mapping[str, Tensor]  # key -> (h, w)
+    boundary: float  # CAM cell at which the network is as sure of good as of bad
     taps: TapCache
     channels: int
 
@@ -217,20 +218,20 @@ class Places:
     def fitted(self, variant: Variant, images: Sequence[LabelledImage]) -> LocalHead:
         """The local head, fitted to training images as the variant says."""
         pointing = {image.key: self.cams[image.key] for image in images}
+        level: Tensor | None = None
         for _ in range(variant.rounds):
             head = LocalHead(self.channels, width=variant.width, pooling_fraction=variant.q)
-            training = LocalTraining(head, seed=variant.seed, settings=variant.settings)
+            training = LocalTraining(head, boundary=self.boundary, seed=variant.seed, settings=variant.settings)
             for image in sorted(images, key=lambda image: bool(image.bad)):  # good ones first
                 training.add(Pointed(pointing[image.key], self.tap1(image), bool(image.bad)))
             training.fit()
+            if level is None:
+                level = head.level.clone()
+            head.level.copy_(level)  # further rounds learn from fine maps; the agreement asks the CAM
             if variant.rounds > 1:
                 pointing = {
                     i.key: agreed(head, self.cams[i.key][None], head.place(self.tap1(i)[None]))[0] for i in images
                 }
-        if variant.rounds > 1:  # the last round's fit took its scale from fine maps; the agreement asks the CAM
-            good = torch.cat([self.cams[image.key].flatten() for image in images if not image.bad]).double()
-            head.level.fill_(float(torch.quantile(good, variant.settings.level)))
-            head.spread.fill_(float(good.std(correction=0)))
         return head.eval()
 
 
@@ -314,8 +315,11 @@ class _Trials:
         device = best_device()
         self.device = device_title(device)
         fill_taps(taps, [*train, *test], device=device, reporter=Silent())
-        net = fit(recipe, train, taps, device=device, reporter=Silent(), name="trial").cpu()
-        self.places = Places(cams_of(net, taps, [*train, *test]), taps, LOCAL_CHANNELS[recipe.backbone])
+        alone = recipe.with_settings({"local_width": 0, "pooling_fraction": recipe.cam_fraction, "cam_fraction": None})
+        net = fit(alone, train, taps, device=device, reporter=Silent(), name="trial").cpu()
+        cams = cams_of(net, taps, [*train, *test])
+        boundary = -float(net.head.bias) if isinstance(net.head, CamHead) else 0.0
+        self.places = Places(cams, boundary, taps, LOCAL_CHANNELS[recipe.backbone])
         self._fitted: dict[Variant, tuple[LocalHead, float]] = {}
 
     def measured(self, name: str) -> dict[str, Any]:

@@ -8,16 +8,29 @@ is: Elkan and Noto, "Learning classifiers from only positive and unlabeled data"
 
 A cell is defective where both agree, context and place. With a and b their logits
 
-    map = logit(exp(G * log(sigmoid(a) sigmoid(b)))),    a = (CAM - level) / spread
+    map = logit(exp(G * (log sigmoid(a) + weight * log sigmoid(b)))),    a = CAM - level
 
-where G smooths over the neighbouring cells, and the score is the mean of the highest cells of that map: it stays exact
+where G smooths over the neighbouring cells (a logarithmic opinion pool: Genest and Zidek, Statistical Science 1986,
+section 3), and the score is the mean of the highest cells of that map: it stays exact
 evidence, only finer (stride 4 instead of 8).
+
+With few labels both are surer than they should be, of the very images that they learned from. So (benchmarks/README.md
+has what each is worth):
+
+- The classifier is fitted to two thirds of the images three times, and judged on the last third. The share of the
+  order learned (2 AUROC - 1) that holds there is its weight (as in stacking: Wolpert, Neural Networks 1992). A share,
+  for most cells that a CAM points at are normal, and no classifier tells those from others. With a weight of 0 the map
+  is the CAM's.
+- The level is what good images reach, where there are many. A CAM trained on few keeps these far darker than any it
+  has not seen: then the level is nearer to the network's own boundary between good and bad.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +42,8 @@ from ssn_core.heads import Output, pool_top
 from ssn_core.padding import pad_edges
 
 _STEPS, _POSITIVES, _NEGATIVES = 300, 1024, 4096  # optimiser steps, and cells of a step
+_BLOCKS, _TRIAL_STEPS = 3, 100  # of the images, and optimiser steps of the fit without one of them
+_FEW_GOOD = 20  # images at which the level lies half-way between what they reach and the network's boundary
 _LR, _WEIGHT_DECAY = 3e-3, 1e-2
 _LEAST = 1e-3  # of a standard deviation
 _SURE = -1e-30  # highest log-probability, a logit of 69: beyond it float32 has no smaller numbers
@@ -39,7 +54,7 @@ _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # Gaussian of one cell's s
 class LocalSettings:
     """Which cells the local head learns from. The defaults are every recipe's; others are for trials."""
 
-    level: float = 0.999  # quantile of good images' CAM cells at which the context's logit is 0
+    level: float = 0.999  # quantile of good images' CAM cells at which the context's logit is 0, were there many
     dark: float = 0.95  # quantile of the same below which a CAM cell of a bad image points at nothing
     top: float = 0.5  # a place is pointed at from this share of the way from dark to the image's highest cell
     cells_per_good: int = 600
@@ -59,6 +74,7 @@ class LocalHead(nn.Module):
 
     level: Tensor
     spread: Tensor
+    weight: Tensor
     mean: Tensor
     std: Tensor
     kernel: Tensor
@@ -69,7 +85,9 @@ class LocalHead(nn.Module):
         self.out = nn.Conv2d(width, 1, 1)
         self.pooling_fraction = pooling_fraction
         self.register_buffer("level", torch.zeros(()))
-        self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("spread", torch.ones(()))  # other than 1 in models of earlier versions alone
+        self.register_buffer("weight", torch.ones(()))  # which these do not name
+        self.register_load_state_dict_pre_hook(_with_weight)  # type: ignore[no-untyped-call]
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
         self.register_buffer("kernel", torch.tensor(_BINOMIAL), persistent=False)
@@ -87,7 +105,7 @@ class LocalHead(nn.Module):
     def agree(self, cam: Tensor, place: Tensor) -> Output:
         """CAM (B, h, w) and every layer1 cell's own logit (B, H1, W1) -> score (B,) and map (B, H1, W1)."""
         context = (enlarged(cam, (place.shape[-2], place.shape[-1])) - self.level) / self.spread
-        both = F.logsigmoid(context) + F.logsigmoid(place)
+        both = F.logsigmoid(context) + self.weight * F.logsigmoid(place)
         cells = log_odds(self.smooth(both))
         return Output(score=pool_top(cells, self.pooling_fraction), cam=cells)
 
@@ -95,6 +113,11 @@ class LocalHead(nn.Module):
         """(B, h, w), averaged over neighbours; the edge is continued."""
         padded = pad_edges(cells[:, None], len(_BINOMIAL) // 2, "replicate")
         return F.conv2d(F.conv2d(padded, self.kernel.view(1, 1, -1, 1)), self.kernel.view(1, 1, 1, -1))[:, 0]
+
+
+def _with_weight(_head: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """In models of earlier versions context and place weigh the same."""
+    state.setdefault(f"{prefix}weight", torch.ones(()))
 
 
 def log_odds(log_probability: Tensor) -> Tensor:
@@ -121,12 +144,14 @@ class LocalTraining:
     """Gathers cells image by image, so that memory holds no more than the chosen ones; then fits the head.
 
     Args:
+        boundary: CAM cell at which the network is as sure of good as of bad: minus the bias of its score.
         seed: of the choice of cells and of the fit.
         settings: which cells are chosen.
     """
 
-    def __init__(self, head: LocalHead, *, seed: int, settings: LocalSettings = _SETTINGS) -> None:
+    def __init__(self, head: LocalHead, *, boundary: float, seed: int, settings: LocalSettings = _SETTINGS) -> None:
         self.head = head
+        self.boundary = boundary
         self.settings = settings
         self.rng = np.random.default_rng(seed)
         self.seed = seed
@@ -158,18 +183,48 @@ class LocalTraining:
     def fit(self) -> None:
         """Fit the head; each bad image has the same say, however large the place that its CAM points at.
 
-        Without any bad image whose CAM points somewhere, every cell's own logit stays 0: the map is then the CAM's.
+        Without any bad image whose CAM points somewhere, or where what was learned does not hold on other images, a
+        place by itself weighs 0: the map is then the CAM's.
         """
+        few = _FEW_GOOD / (_FEW_GOOD + len(self._cams))
+        reached = float(np.quantile(np.concatenate(self._cams), self.settings.level))
+        self.head.level.fill_((1 - few) * reached + few * self.boundary)
+        self.head.weight.fill_(self._share_that_holds())
+        if self._bad:
+            self._fit(self._good, self._bad, _STEPS)
+
+    def _share_that_holds(self) -> float:
+        """Of the order that is learned from two thirds of the images, the share that holds on the last third; 0 to 1.
+
+        Less one standard error (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3), so that
+        chance among few bad images is not taken for it.
+        """
+        blocks = min(_BLOCKS, len(self._bad), len(self._good))
+        if blocks < 2:
+            return 0.0
+        seen: list[float] = []
+        unseen: list[float] = []
+        for block in range(blocks):
+            good, bad = (_block(cells, block, blocks, inside=False) for cells in (self._good, self._bad))
+            self._fit(good, bad, _TRIAL_STEPS)
+            seen += self._orders(good, bad)
+            unseen += self._orders(*(_block(cells, block, blocks, inside=True) for cells in (self._good, self._bad)))
+        error = float(np.std(unseen, ddof=1)) / len(unseen) ** 0.5
+        learned = float(np.mean(seen))
+        return min(max((float(np.mean(unseen)) - error) / learned, 0.0), 1.0) if learned > 0 else 0.0
+
+    @torch.no_grad()
+    def _orders(self, of_good: Sequence[Tensor], of_bad: Sequence[Tensor]) -> list[float]:
+        """For each bad image, 2 AUROC - 1 of its cells against those of good images: 1 in perfect order, 0 in none."""
+        normal = torch.cat([self._logits(cells) for cells in of_good]).sort().values
+        below = [torch.searchsorted(normal, self._logits(cells)).double().mean() for cells in of_bad]
+        return [float(2 * mean / len(normal) - 1) for mean in below]
+
+    def _fit(self, of_good: Sequence[Tensor], of_bad: Sequence[Tensor], steps: int) -> None:
+        """Fit the head to the cells of some images; (N, C) each."""
         head = self.head
-        cams = np.concatenate(self._cams).astype(np.float64)
-        head.level.fill_(float(np.quantile(cams, self.settings.level)))
-        head.spread.fill_(max(float(cams.std()), _LEAST))
-        if not self._bad:
-            for parameter in head.out.parameters():
-                nn.init.zeros_(parameter)
-            return
-        bad, good = torch.cat(self._bad), torch.cat(self._good)
-        weights = np.concatenate([np.full(len(cells), 1 / len(cells)) for cells in self._bad])
+        bad, good = torch.cat(tuple(of_bad)), torch.cat(tuple(of_good))
+        weights = np.concatenate([np.full(len(cells), 1 / len(cells)) for cells in of_bad])
         weights /= weights.sum()
         every = torch.cat((bad, good))
         head.mean.copy_(every.mean(0))
@@ -180,17 +235,29 @@ class LocalTraining:
             head.hidden.reset_parameters()
             head.out.reset_parameters()
             optimiser = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=_STEPS)
-            for _ in range(_STEPS):
-                of_bad = self._some(bad, self.rng.choice(len(bad), _POSITIVES, p=weights))
-                of_good = self._some(good, self.rng.integers(0, len(good), _NEGATIVES))
-                loss = F.softplus(-of_bad).mean() + F.softplus(of_good).mean()
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=steps)
+            for _ in range(steps):
+                chosen = self._some(bad, self.rng.choice(len(bad), _POSITIVES, p=weights))
+                normal = self._some(good, self.rng.integers(0, len(good), _NEGATIVES))
+                loss = F.softplus(-self._judged(chosen)).mean() + F.softplus(self._judged(normal)).mean()
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
 
     def _some(self, cells: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-        picked = cells[torch.from_numpy(chosen).to(cells.device)]
-        hidden = F.gelu(F.linear(picked, self.head.hidden.weight[:, :, 0, 0], self.head.hidden.bias))
+        return cells[torch.from_numpy(chosen).to(cells.device)]
+
+    def _judged(self, normal: Tensor) -> Tensor:
+        """Logits (N,) of standardised cells (N, C)."""
+        hidden = F.gelu(F.linear(normal, self.head.hidden.weight[:, :, 0, 0], self.head.hidden.bias))
         return F.linear(hidden, self.head.out.weight[:, :, 0, 0], self.head.out.bias)[:, 0]
+
+    def _logits(self, cells: Tensor) -> Tensor:
+        """Logits (N,) of cells (N, C) as they are."""
+        return self._judged((cells - self.head.mean) / self.head.std)
+
+
+def _block(cells: Sequence[Tensor], block: int, blocks: int, *, inside: bool) -> list[Tensor]:
+    """Those of the images that are in a block, or all others."""
+    return [one for number, one in enumerate(cells) if (number % blocks == block) is inside]

@@ -186,7 +186,8 @@ class Trainer:
             *wide, tap1 = (tap.to(self.device) for tap in self.cache.read([self.examples[index].key]))
             return Pointed(self._judged(wide).cam[0], tap1[0], self.examples[index].bad)
 
-        training = LocalTraining(local, seed=self.recipe.seed)
+        boundary = -float(self.net.head.bias) if isinstance(self.net.head, CamHead) else 0.0
+        training = LocalTraining(local, boundary=boundary, seed=self.recipe.seed)
         # Good ones first: they say from where on a CAM points at something.
         for index in (
             *good.tolist(),
