@@ -1,7 +1,7 @@
 """Cost grows in a straight line with the images, and memory does not: the jobs on 1,000, 10,000 and 100,000 images.
 
     python -m benchmarks.scale score --images 1000 10000 100000 --out benchmarks/results/scale-score.json
-    python -m benchmarks.scale train --images 1000 10000 --out benchmarks/results/scale-train.json
+    python -m benchmarks.scale train --images 1000 10000 100000 --out benchmarks/results/scale-train.json
 
 Makes a project of N small pictures (64 x 64, noise; every tenth with a bright square), in a data folder of its own, and
 runs the jobs in a process of their own as the worker does. `score`: a model trained on 40 of them scores all others;

@@ -26,7 +26,6 @@ AXES = 32  # of the reduced descriptors
 _PAIRS = 4000  # drawn for the typical distance
 _BLOCK = 256  # rows compared at a time
 _CANDIDATES = 4000  # most uncertain images that are looked at for their diversity
-_ABOVE_COUNTS = 0.5
 
 
 def reduced(descriptors: NDArray[np.floating], axes: int = AXES) -> Floats:
@@ -60,10 +59,11 @@ def typical_distance(points: Floats, *, seed: int = 0) -> float:
 
 
 def uncertainty(scores: NDArray[np.float64], *, threshold: float) -> NDArray[np.float64]:
-    """How unsure a model is of each image, (N,) in (0, 1]: 1 at the threshold, less with the distance from it.
+    """How much a verdict on each image would tell a model, (N,) in (0, 1]: 1 from the threshold on, less below it.
 
-    The distance is told in half the way from the threshold to the median score. Above the threshold it counts half:
-    bad parts are rare, so that one more of them teaches more than one more good part.
+    The distance from the threshold is told in half the way from there to the median score. Above, it does not count:
+    what a model calls bad is a bad part, and these are rare, or a false alarm, of which a model of few labels is as
+    sure.
 
     Args:
         scores: (N,) of images without a label, finite.
@@ -72,7 +72,7 @@ def uncertainty(scores: NDArray[np.float64], *, threshold: float) -> NDArray[np.
         return np.zeros(0)
     from_threshold = np.asarray(scores, dtype=np.float64) - threshold
     spread = abs(float(np.median(from_threshold))) / 2 or float(np.std(scores)) or 1.0
-    distance = np.where(from_threshold > 0, from_threshold * _ABOVE_COUNTS, -from_threshold)
+    distance = np.maximum(-from_threshold, 0.0)
     return np.asarray(np.exp(-distance / spread))
 
 
