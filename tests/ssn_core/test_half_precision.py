@@ -63,3 +63,16 @@ def test_the_measurement_leaves_the_random_state_alone(monkeypatch: pytest.Monke
     before = torch.get_rng_state()
     half_precision.bfloat16_pays(CPU)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_a_gpu_that_only_emulates_it_trains_in_float32(has_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def supported(including_emulation: bool = True) -> bool:
+        asked.append(including_emulation)
+        return has_it
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert half_precision.bfloat16_pays(torch.device("cuda")) is has_it
+    assert asked == [False]
