@@ -26,7 +26,8 @@ _LEAST_GAIN = 1.2
 def bfloat16_pays(device: torch.device) -> bool:
     """Whether a training step is at least a fifth faster in bfloat16; on a CPU that is measured, in about a second.
 
-    GPUs older than Ampere only emulate bfloat16. Once for each process, so that all networks of a training are made alike.
+    GPUs older than Ampere only emulate bfloat16. Once for each process, so that all networks of a training are made
+    alike.
     """
     if device.type != "cpu":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -217,8 +217,13 @@ class LocalTraining:
     def _orders(self, of_good: Sequence[Tensor], of_bad: Sequence[Tensor]) -> list[float]:
         """For each bad image, 2 AUROC - 1 of its cells against those of good images: 1 in perfect order, 0 in none."""
         normal = torch.cat([self._logits(cells) for cells in of_good]).sort().values
-        below = [torch.searchsorted(normal, self._logits(cells)).double().mean() for cells in of_bad]
-        return [float(2 * mean / len(normal) - 1) for mean in below]
+
+        def below(cells: Tensor) -> float:  # equal ones count half
+            logits = self._logits(cells)
+            first, last = (torch.searchsorted(normal, logits, right=right) for right in (False, True))
+            return float((first + last).double().mean()) / 2
+
+        return [2 * below(cells) / len(normal) - 1 for cells in of_bad]
 
     def _fit(self, of_good: Sequence[Tensor], of_bad: Sequence[Tensor], steps: int) -> None:
         """Fit the head to the cells of some images; (N, C) each."""

@@ -91,7 +91,9 @@ def informative(
     if len(candidates) == 0:
         return candidates
     unsure = np.ones(len(candidates)) if weights is None else weights
-    order = np.argsort(-unsure, kind="stable")
+    # Of equally uncertain ones any may come first, not those that were imported first.
+    order = np.random.default_rng(0).permutation(len(unsure)) if weights is not None else np.arange(len(unsure))
+    order = order[np.argsort(-unsure[order], kind="stable")]
     looked_at = order if weights is None else order[:_CANDIDATES]
     place = candidates[looked_at]
     chosen = looked_at[_farthest_first(points[place], points[known], unsure[looked_at], n)]

@@ -5,6 +5,7 @@ Imported by the worker process alone (handlers.py names these functions): nothin
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -111,16 +112,26 @@ def estimate_gain(context: JobContext) -> dict[str, Any]:
             f"be enough to train on. From about {2 * MIN_BAD * N_FOLDS} bad images on it can be told.",
         }
     kept = context.folder / "points.json"
-    points: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    of = hashlib.sha256(json.dumps(sorted((image.key, image.bad) for image in found)).encode()).hexdigest()
+    points = _points(kept, of)
     missing = [one for one in wanted if _name(one) not in points]
     device, taps = best_device(), TapCache(tap_cleaning.root(context.db), backbone, model.recipe.image_size)
     reporter = _Steps(context, (len(wanted) - len(missing)) * len(split), len(wanted) * len(split))
     fill_taps(taps, found, device=device, reporter=reporter)
     for one, point in measure(model.recipe, split, taps, missing, n=len(found), device=device, reporter=reporter):
         points[_name(one)] = [point.n, point.figure]
-        write_atomically(kept, json.dumps(points).encode(), durable=False)
+        write_atomically(kept, json.dumps({"of": of, "points": points}).encode(), durable=False)
     tap_cleaning.after_job(context.db, job_id=context.job.id)
     return {"model_id": row.id, "measured": [*points.values(), [len(found), figure]]}
+
+
+def _points(path: Path, of: str) -> dict[str, list[float]]:
+    """What an attempt before has measured of these images; nothing, if a power cut left half a file."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return dict(kept["points"]) if kept["of"] == of else {}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _name(one: Pass) -> str:

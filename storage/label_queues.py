@@ -293,4 +293,6 @@ def _kept(path: Path, _stamp: int) -> _Kept:
         raise ValueError("not columns of whole numbers")
     if len({len(column) for column in columns.values()}) != 1:
         raise ValueError("columns of different lengths")
+    if (np.diff(columns["ids"]) <= 0).any():
+        raise ValueError("images out of order")
     return _Kept(**columns)

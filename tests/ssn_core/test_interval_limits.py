@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -22,6 +22,7 @@ def test_the_truth_of_parts_that_fall_flat_is_that_of_very_many_of_them(shares):
     assert ap(labels, scores) == pytest.approx(precision, abs=0.005)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=5), st.lists(st.integers(-3, 3), min_size=1, max_size=5))
 def test_a_cover_is_the_fewest_images_without_which_no_pair_is_wrong(bad, good):
     def clean(some_bad, some_good):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from sqlalchemy import update
@@ -40,8 +40,8 @@ def one(db: Database) -> jobs.Job:
 
 def go_on(context: JobContext) -> dict[str, Any]:
     """Estimate where an earlier attempt has left its first point, with a figure that no measurement gives."""
-    (context.folder / "points.json").write_text(json.dumps({"0.5-0": [14, 0.125]}))
-    return label_jobs.estimate_gain(context)
+    with mock.patch.object(label_jobs, "_points", return_value={"0.5-0": [14, 0.125]}):
+        return label_jobs.estimate_gain(context)
 
 
 @pytest.fixture
@@ -150,3 +150,13 @@ def test_a_share_holds_good_and_bad_in_proportion_and_another_draw_others(filled
     assert first == again
     assert {image.key for image in first} != {image.key for image in second}
     assert (sum(image.bad is True for image in first), len(first)) == (round(9 / 2), round(9 / 2) + 9)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"4": [1, 2]}', '{"of": "others", "points": {"4": [9, 0.5]}}'])
+def test_points_of_other_images_and_half_a_file_are_measured_anew(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "points.json"
+    assert label_jobs._points(path, "these") == {}
+    path.write_text(text, encoding="utf-8")
+    assert label_jobs._points(path, "these") == {}
+    path.write_text('{"of": "these", "points": {"4": [9, 0.5]}}', encoding="utf-8")
+    assert label_jobs._points(path, "these") == {"4": [9, 0.5]}
