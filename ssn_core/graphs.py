@@ -53,7 +53,8 @@ class Replayed:
         finally:  # also when a run fails: its memory goes back, and what began on it must be done before it is reused
             torch.cuda.current_stream(pixels.device).wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads may go on with the GPU meanwhile: the next images are on their way to it.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = self._forward(entry)
         return graph, entry, result
 

@@ -31,8 +31,12 @@ class Scored:
 
 
 def best_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU where there is one, else the CPU; float32 means float32 on both."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    # Convolutions would round their inputs to TF32's 10 bits by default; in cached features the error would stay.
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
 
 
 def device_title(device: torch.device) -> str:

@@ -13,6 +13,7 @@ from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.engine import EXACT, PLAIN, Engine, Forward, Plan, build
 from ssn_core.engine_choice import MAX_ERROR, choose, engine_for, probe_pixels
 from ssn_core.heads import Output
+from ssn_core.inference import best_device
 from ssn_core.model import CamNet
 from ssn_core.recipes import get_recipe
 
@@ -192,3 +193,11 @@ def test_training_taps_stay_in_float32_whatever_the_engine(backbone: Backbone) -
     for old, new in zip(before, backbone(probe_pixels(SIZE)[:1]), strict=True):
         assert new.dtype == torch.float32
         assert torch.equal(old, new)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_on_a_gpu_float32_is_not_rounded_to_fewer_bits(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert best_device().type == ("cuda" if there else "cpu")
+    assert torch.backends.cudnn.allow_tf32 is not there
