@@ -182,18 +182,15 @@ class Trainer:
             for wanted in (True, False)
         )
 
-        def pointed(index: int) -> Pointed:
-            *wide, tap1 = (tap.to(self.device) for tap in self.cache.read([self.examples[index].key]))
-            return Pointed(self._judged(wide).cam[0], tap1[0], self.examples[index].bad)
-
         boundary = -float(self.net.head.bias) if isinstance(self.net.head, CamHead) else 0.0
         training = LocalTraining(local, boundary=boundary, seed=self.recipe.seed)
         # Good ones first: they say from where on a CAM points at something.
-        for index in (
-            *good.tolist(),
-            *bad.tolist(),
-        ):
-            training.add(pointed(index))
+        chosen = [self.examples[index] for index in (*good.tolist(), *bad.tolist())]
+        size = self.recipe.batch_size
+        for batch in (chosen[start : start + size] for start in range(0, len(chosen), size)):
+            *wide, tap1 = (tap.to(self.device) for tap in self.cache.read([example.key for example in batch]))
+            for example, cam, fine in zip(batch, self._judged(wide).cam, tap1, strict=True):
+                training.add(Pointed(cam, fine, example.bad))
         training.fit()
         # The fine map's logits stand for themselves: 0 is where context and place are as likely bad as not.
         if isinstance(self.net.head, CamHead):
