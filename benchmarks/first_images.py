@@ -4,9 +4,9 @@
         --out benchmarks/results/first-images.json
 
 Of the data set and of generated surfaces (one material a set, a quarter of it bad; the outlier score was chosen on
-fabric, wood and concrete of seed 100), all images are described without their labels, by each kind of backbone
-weights. Then: bad ones among the first 12, 24 and 48 by outlier score, in the queue as the product makes it, and by
-chance.
+fabric, wood and concrete of seed 100), all images are described without their labels, with each kind of backbone
+weights and with both. Then: bad ones among the first 12, 24 and 48 by outlier score, in the queue as the product makes
+it, and by chance.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", help="labelled images; default: generated ones alone")
     parser.add_argument("--image-size", type=int, nargs=2, default=GENERATED, help="of the data, pixels")
-    parser.add_argument("--weights", nargs="+", default=["imagenet", "bundled"])
+    parser.add_argument("--weights", nargs="+", default=["imagenet", "bundled", "imagenet+bundled"])
     parser.add_argument("--images", type=int, default=240, help="of each generated set")
     parser.add_argument("--seeds", type=int, nargs="*", default=[100, 7], help="of the generated sets")
     parser.add_argument("--out", type=Path)
@@ -74,8 +74,8 @@ def sets(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, list[La
 
 def counted(images: list[LabelledImage], weights: str, size: tuple[int, int]) -> dict[str, Any]:
     """Bad images among the first ones of each order."""
-    backbone = load_backbone(BACKBONE, weights=weights, padding="replicate", local=False)
-    rows = described(backbone, images, size, best_device())
+    backbones = [load_backbone(BACKBONE, weights=one) for one in weights.split("+")]
+    rows = described(backbones, images, size, best_device())
     bad = np.array([bool(image.bad) for image in images])
     outliers = np.array([rows[image.key].outlier for image in images])
     by_outlier = np.argsort(-outliers, kind="stable")

@@ -32,7 +32,7 @@ def labelled_images(data: Path, *, fold_column: str | None = "fold") -> list[Lab
 
 
 def described(
-    backbone: Backbone, images: Sequence[LabelledImage], image_size: tuple[int, int], device: torch.device
+    backbones: Sequence[Backbone], images: Sequence[LabelledImage], image_size: tuple[int, int], device: torch.device
 ) -> dict[str, Described]:
     """Descriptors and outlier scores of images, by key; nothing but these images takes part in what is usual."""
     found, size = [(image.key, image.path) for image in images], rendition_size(image_size)
@@ -40,10 +40,10 @@ def described(
     def tell(key: str, error: ImageError) -> None:
         print(f"{key}: {error}", file=sys.stderr)
 
-    usual = find_usual(backbone, found, image_size=size, device=device, on_error=tell)
+    usual = find_usual(backbones, found, image_size=size, device=device, on_error=tell)
     if usual is None:
         raise SystemExit("No image can be read")
-    rows = describe(backbone, found, usual, image_size=size, device=device, on_error=tell)
+    rows = describe(backbones, found, usual, image_size=size, device=device, on_error=tell)
     return {row.key: row for row in rows}
 
 

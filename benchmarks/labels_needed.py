@@ -43,7 +43,7 @@ from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
 from ssn_core.crossval import assign_folds
 from ssn_core.dataset import LabelledImage
-from ssn_core.descriptors import Described, describing_backbone
+from ssn_core.descriptors import Described, describing_backbones
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title, score_cached
 from ssn_core.model import CamNet
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, images: Sequence[LabelledImage], cache: Pat
     folds = assign_folds(images, from_data=True)
     size = recipe_of(options, 0).image_size
     pools = {
-        fold: described(describing_backbone(None), [i for i in images if folds[i.key] != fold], size, device)
+        fold: described(describing_backbones(None), [i for i in images if folds[i.key] != fold], size, device)
         for fold in sorted(set(folds.values()))
     }
     for seed in options.seeds:
@@ -244,7 +244,7 @@ def _made_of(
     weights_hash: str,
 ) -> str:
     data = sorted((image.key, bool(image.bad), folds[image.key]) for image in images)
-    how = [order, "outliers in turns"] if order == "queue" else [order]
+    how = [order, "outliers to all backbones in turns"] if order == "queue" else [order]
     made = json.dumps([data, recipe.settings(), options.rounds, options.target, *how, weights_hash])
     return hashlib.sha256(made.encode()).hexdigest()[:16]
 

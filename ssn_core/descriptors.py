@@ -21,7 +21,7 @@ from ssn_core.backbone import TAP_CHANNELS, Backbone, load_backbone
 from ssn_core.errors import ImageError
 from ssn_core.features import load_batches
 from ssn_core.fused_backbone import FusedBackbone
-from ssn_core.outliers import Usual, usual
+from ssn_core.outliers import Usual, joint_score, usual
 
 BACKBONE = "resnet18"
 LENGTH = sum(TAP_CHANNELS[BACKBONE])
@@ -29,16 +29,21 @@ _AREA = 128 * 128  # pixels of the rendition
 _LEAST, _MOST = 32, 512  # pixels of a side
 
 
-def describing_backbone(weights_dir: Path | None) -> Backbone:
-    """The backbone that describes images: ImageNet's weights where they are on this computer, else the bundled ones.
+def describing_backbones(weights_dir: Path | None) -> tuple[Backbone, ...]:
+    """The backbones that look at images: ImageNet's weights, where they are on this computer, and the bundled ones.
 
-    Nothing is downloaded: describing goes on unasked, beside other work.
+    The first one's taps are the descriptor. For the outlier score all of them count, because they see different things:
+    ImageNet's what is foreign in a surface, the bundled ones fine marks (`python -m benchmarks.first_images`). Nothing
+    is downloaded: describing goes on unasked, beside other work.
 
     Raises:
         WeightsError: a file of weights is damaged.
     """
     found = weights.find_imagenet(BACKBONE, weights_dir)
-    return load_backbone(BACKBONE, weights="bundled" if found is None else "imagenet", weights_dir=weights_dir)
+    bundled = load_backbone(BACKBONE, weights="bundled")
+    return (
+        (bundled,) if found is None else (load_backbone(BACKBONE, weights="imagenet", weights_dir=weights_dir), bundled)
+    )
 
 
 def rendition_size(image_size: tuple[int, int]) -> tuple[int, int]:
@@ -56,25 +61,26 @@ class Described(NamedTuple):
     outlier: float  # outlier score, at least 0; higher = more unlike the project's other images
 
 
+Backbones = Sequence[Backbone]
 Images = Sequence[tuple[str, Path]]  # key and file of each; a small file, such as a thumbnail, does
 OnError = Callable[[str, ImageError], None]
 
 
 def find_usual(
-    backbone: Backbone, images: Images, *, image_size: tuple[int, int], device: torch.device, on_error: OnError
-) -> Usual | None:
-    """What the cells of these images, a sample of a project's, look like; None if none of them can be read.
+    backbones: Backbones, images: Images, *, image_size: tuple[int, int], device: torch.device, on_error: OnError
+) -> tuple[Usual, ...] | None:
+    """What the cells of these images, a sample of a project's, look like to each backbone; None if none can be read.
 
     Args: as for :func:`describe`.
     """
-    batches = [layer2 for _, layer2, _ in _taps(backbone, images, image_size, device, on_error)]
-    return usual(np.concatenate(batches)) if batches else None
+    batches = [layers for _, layers, _ in _taps(backbones, images, image_size, device, on_error)]
+    return tuple(usual(np.concatenate(of_one)) for of_one in zip(*batches, strict=True)) or None
 
 
 def describe(
-    backbone: Backbone,
+    backbones: Backbones,
     images: Images,
-    what_is_usual: Usual,
+    what_is_usual: Sequence[Usual],
     *,
     image_size: tuple[int, int],
     device: torch.device,
@@ -83,22 +89,25 @@ def describe(
     """Each image's descriptor and outlier score, as they come.
 
     Args:
-        what_is_usual: of the project (:func:`find_usual`), made with the same backbone and size.
+        backbones: as :func:`describing_backbones` gives them.
+        what_is_usual: of the project (:func:`find_usual`), made with the same backbones and size.
         image_size: of the rendition.
         on_error: called with (key, error) for a file that cannot be read, which is then left out.
     """
-    for keys, layer2, means in _taps(backbone, images, image_size, device, on_error):
-        for key, tap, values in zip(keys, layer2, means, strict=True):
-            yield Described(key, values, what_is_usual.score(tap))
+    for keys, layers, means in _taps(backbones, images, image_size, device, on_error):
+        for row, (key, values) in enumerate(zip(keys, means, strict=True)):
+            yield Described(key, values, joint_score(what_is_usual, [layer2[row] for layer2 in layers]))
 
 
 def _taps(
-    backbone: Backbone, images: Images, image_size: tuple[int, int], device: torch.device, on_error: OnError
-) -> Iterator[tuple[Sequence[str], NDArray[np.float32], NDArray[np.float16]]]:
-    """A batch's keys, its layer2 (B, C, h, w) and the means of layer2 and layer3 (B, LENGTH)."""
-    fused = FusedBackbone(backbone, image_size=image_size, dtype=torch.float32, device=device)
+    backbones: Backbones, images: Images, image_size: tuple[int, int], device: torch.device, on_error: OnError
+) -> Iterator[tuple[Sequence[str], list[NDArray[np.float32]], NDArray[np.float16]]]:
+    """A batch's keys, each backbone's layer2 (B, C, h, w), and the means of the first one's taps (B, LENGTH)."""
+    fused = [FusedBackbone(one, image_size=image_size, dtype=torch.float32, device=device) for one in backbones]
     for batch in load_batches(images, image_size, on_error=on_error):
         with torch.inference_mode():
-            taps = fused(batch.pixels.to(device, memory_format=torch.channels_last))[:2]
-            means = torch.cat([tap.float().mean(dim=(2, 3)) for tap in taps], dim=1)
-        yield batch.keys, taps[0].float().cpu().numpy(), means.to("cpu", torch.float16).numpy()
+            pixels = batch.pixels.to(device, memory_format=torch.channels_last)
+            taps = [one(pixels)[:2] for one in fused]
+            means = torch.cat([tap.float().mean(dim=(2, 3)) for tap in taps[0]], dim=1)
+        layers = [layer2.float().cpu().numpy() for layer2, _ in taps]
+        yield batch.keys, layers, means.to("cpu", torch.float16).numpy()

@@ -11,7 +11,8 @@ It finds what is rare, not what is bad: it says where to begin, and never calls 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,17 @@ class Usual:
         distances = np.square((_cells(tap) - self.mean) @ self.whitening).sum(axis=1)
         count = max(1, int(_FRACTION * len(distances)))
         return float(np.partition(distances, len(distances) - count)[-count:].mean())
+
+
+def joint_score(whats_usual: Sequence[Usual], taps: Sequence[Floats]) -> float:
+    """One outlier score of an image that several backbones have seen: the geometric mean of theirs.
+
+    Args:
+        whats_usual: to each backbone; at least one.
+        taps: of each backbone, (C, h, w).
+    """
+    scores = [of_one.score(tap) for of_one, tap in zip(whats_usual, taps, strict=True)]
+    return math.prod(scores) ** (1 / len(scores))
 
 
 def usual(taps: Iterable[Floats], *, seed: int = 0) -> Usual:

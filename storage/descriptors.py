@@ -75,21 +75,27 @@ def read(where: Path) -> Table:
     return Table([names[64 * row : 64 * row + 64] for row in range(len(values))], values, outliers)
 
 
-def keep_usual(where: Path, usual: Usual) -> None:
-    """Keep what is usual in a project, before anything is described with it."""
+def keep_usual(where: Path, usual: Sequence[Usual]) -> None:
+    """Keep what is usual in a project to each backbone, before anything is described with it."""
     target = io.BytesIO()
-    np.savez(target, mean=usual.mean, whitening=usual.whitening)
+    named = {f"{name}{n}": getattr(one, name) for n, one in enumerate(usual) for name in ("mean", "whitening")}
+    np.savez(target, **named)
     files.write_atomically(where / _USUAL, target.getvalue(), durable=False)
 
 
-def read_usual(where: Path) -> Usual | None:
-    """What :func:`keep_usual` kept. Where it is missing or damaged: None, and what was described with it is removed."""
+def read_usual(where: Path, *, backbones: int) -> tuple[Usual, ...] | None:
+    """What :func:`keep_usual` kept. Where it is missing or damaged: None, and what was described with it is removed.
+
+    Args:
+        backbones: how many there are.
+    """
     path = where / _USUAL
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-            found = Usual(kept["mean"], kept["whitening"])
-        if found.mean.ndim != 1 or found.whitening.ndim != 2 or len(found.mean) != len(found.whitening):
-            raise ValueError("not a mean and a matrix of the same length")
+            found = tuple(Usual(kept[f"mean{n}"], kept[f"whitening{n}"]) for n in range(backbones))
+        for one in found:
+            if one.mean.ndim != 1 or one.whitening.ndim != 2 or len(one.mean) != len(one.whitening):
+                raise ValueError("not a mean and a matrix of the same length")
     except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         if where.exists():
             _log.warning("%s is missing or damaged; the project's images are described anew: %s", path, error)

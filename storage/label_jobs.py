@@ -15,7 +15,7 @@ from typing import Any
 
 from ssn_core.checkpoint import load_model
 from ssn_core.descriptors import describe as describe_images
-from ssn_core.descriptors import describing_backbone, find_usual, rendition_size
+from ssn_core.descriptors import describing_backbones, find_usual, rendition_size
 from ssn_core.errors import ImageError, SettingError, TooFewLabelsError
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title
@@ -39,12 +39,13 @@ def describe(context: JobContext) -> dict[str, Any]:
     context.progress("Loading the backbone", 0, 0, device=device_title(best_device()))
     project = projects.get(db, project_id=project_id)
     size = rendition_size((project.image_height, project.image_width))
-    backbone = describing_backbone(get_settings().weights_dir)
+    backbones = describing_backbones(get_settings().weights_dir)
     every = [(image.sha256, image.extension) for image in images.every(db, project_id=project_id)]
     sample = _sample(every)
-    setup = f"{backbone.name}-{backbone.weights_hash[:16]}-{size[0]}x{size[1]}-usual{len(sample)}"
+    weights = "-".join(one.weights_hash[:16] for one in backbones)
+    setup = f"{backbones[0].name}-{weights}-{size[0]}x{size[1]}-usual{len(sample)}"
     where = descriptors.folder(db, project_id=project_id, setup=setup)
-    usual = descriptors.read_usual(where)
+    usual = descriptors.read_usual(where, backbones=len(backbones))
     known = set(descriptors.read(where).names)
     missing = [image for image in every if image[0] not in known]
 
@@ -60,12 +61,12 @@ def describe(context: JobContext) -> dict[str, Any]:
 
     if usual is None:
         context.progress("Looking at what is usual", 0, 0)
-        usual = find_usual(backbone, list(files(sample)), image_size=size, device=best_device(), on_error=on_error)
+        usual = find_usual(backbones, list(files(sample)), image_size=size, device=best_device(), on_error=on_error)
         if usual is not None:
             descriptors.keep_usual(where, usual)
     done, waiting = 0, files(missing)
     while usual is not None and (chunk := list(islice(waiting, descriptors.ROWS))):
-        found = list(describe_images(backbone, chunk, usual, image_size=size, device=best_device(), on_error=on_error))
+        found = list(describe_images(backbones, chunk, usual, image_size=size, device=best_device(), on_error=on_error))
         if found:
             descriptors.add(where, found)
         done += len(chunk)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ssn_core import outliers
-from ssn_core.outliers import Usual, usual
+from ssn_core.outliers import Usual, joint_score, usual
 
 Floats = NDArray[np.float32]
 
@@ -63,3 +63,13 @@ def test_no_more_axes_than_were_chosen_and_the_same_for_the_same_seed() -> None:
     assert first.whitening.shape == (100, outliers.AXES)
     assert np.array_equal(first.whitening, again.whitening)
     assert isinstance(first, Usual)
+
+
+def test_several_backbones_have_one_say_each_in_the_joint_score_whatever_their_scale() -> None:
+    views = [taps(10), taps(10, channels=7, seed=1)]
+    known = [usual(view) for view in views]
+    score = joint_score(known, [view[0] for view in views])
+    assert score == pytest.approx((known[0].score(views[0][0]) * known[1].score(views[1][0])) ** 0.5)
+    assert joint_score(known[:1], [views[0][0]]) == pytest.approx(known[0].score(views[0][0]))
+    with pytest.raises(ValueError, match="shorter"):
+        joint_score(known, [views[0][0]])

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from sqlalchemy import update
 
+from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.label_curve import Pass, drawn, passes, sides
 from ssn_core.recipes import RECIPES
+from storage import descriptors, imports, jobs, label_advice, label_jobs, label_queues, registry
 from storage import images as image_store
-from storage import imports, jobs, label_advice, label_jobs, label_queues, registry
 from storage.db import Database
 from storage.job_context import JobContext
 from storage.tables import JobRow
@@ -61,6 +63,28 @@ def test_images_are_compared_by_themselves_after_an_import(filled: Database, pro
     assert label_advice.prepare(filled, project_id=project) is not None
     assert label_advice.prepare(filled, project_id=project) is None  # one that waits will see everything
     assert one(filled).result == {"described": 0, "images": 27}
+
+
+def test_every_backbone_has_a_say_in_what_is_unlike_the_others_and_the_first_one_describes(
+    filled: Database, project: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [load_backbone("resnet18", weights=kind) for kind in ("random", "bundled")]
+
+    def described(*backbones: Backbone) -> descriptors.Table:
+        monkeypatch.setattr(label_jobs, "describing_backbones", lambda _: backbones)
+        label_advice.prepare(filled, project_id=project)
+        one(filled)
+        (where,) = (filled.data_dir / "cache" / "descriptors" / str(project)).iterdir()
+        return descriptors.read(where)
+
+    tables = [described(*chosen) for chosen in (both[:1], both[1:], both)]
+    by_name = [dict(zip(table.names, table.outliers.tolist(), strict=True)) for table in tables]
+    first, second, joint = ([found[name] for name in tables[2].names] for found in by_name)
+    assert np.allclose(joint, np.sqrt(np.multiply(first, second)), rtol=1e-4)
+    rows = [dict(zip(table.names, table.values, strict=True)) for table in tables]
+    for name in tables[2].names:
+        assert np.array_equal(rows[2][name], rows[0][name])
+        assert not np.array_equal(rows[2][name], rows[1][name])
 
 
 def test_outliers_come_first_without_any_label_and_a_grown_project_is_looked_at_anew(
