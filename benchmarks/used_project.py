@@ -19,7 +19,7 @@ from PIL import Image
 
 from ssn_core import rules
 from ssn_core.backbone import load_backbone
-from ssn_core.checkpoint import save_model
+from ssn_core.checkpoint import DataEntry, save_model
 from ssn_core.features import TapCache
 from ssn_core.pipeline import Trained, train_model
 from ssn_core.recipes import chosen
@@ -112,9 +112,7 @@ def _add_model(
 ) -> registry.Model:
     trained = _train(db, project, seed)
     folder = Path("models") / str(project) / f"bench-{seed}"
-    data = [
-        {"sha256": one.sha256, "label": one.label, "group": one.group_key, "role": "out_of_fold"} for one in learned
-    ]
+    data = [DataEntry(one.sha256, str(one.label), one.group_key, "out_of_fold") for one in learned]
     save_model(dataclasses.replace(trained.model, data=data), db.data_dir / folder)
     recipe, calibration = trained.model.recipe, trained.model.calibration
     return registry.register(

@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,6 +74,16 @@ _LATER_SHAPES: dict[tuple[str, str], Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class DataEntry:
+    """One image of the training data; a hundred thousand of them are kept with a model."""
+
+    sha256: str
+    label: str  # good | bad
+    group: str
+    role: str  # train | calibration | test | out_of_fold
+
+
 @dataclass(frozen=True)
 class Model:
     """A trained model in memory.
@@ -83,7 +94,7 @@ class Model:
         backbone_hash: SHA-256 of the backbone's weights (:class:`ssn_core.backbone.Backbone`).
         backbone_weights: "imagenet", "bundled" or "random".
         calibration: threshold and colour scale as the training found them.
-        data: the training data: one entry an image with its hash, label and role.
+        data: the training data, one entry an image.
         figures: what was measured, on held-out images only, as in the evaluation.
         saved_point: the thresholds saved with the model since; None: the training's threshold is in force.
     """
@@ -93,7 +104,7 @@ class Model:
     backbone_hash: str
     backbone_weights: WeightsSource
     calibration: Calibration
-    data: list[dict[str, Any]]
+    data: list[DataEntry]
     figures: dict[str, Any]
     saved_point: OperatingPoint | None = None
 
@@ -118,7 +129,10 @@ def save_model(model: Model, folder: Path) -> None:
     try:
         state = {key: value.detach().cpu().contiguous() for key, value in model.net.state_dict().items()}
         safetensors.torch.save_file(state, partial / _WEIGHTS)
-        (partial / _CARD).write_text(json.dumps(_card(model), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        with (partial / _CARD).open("w", encoding="utf-8") as file:
+            # Piece by piece: as one text, the data of 100,000 images would take 100 MB on the way.
+            json.dump(_card(model), file, indent=1, allow_nan=False, default=_entry_as_data)
+            file.write("\n")
         if model.saved_point is not None:
             (partial / operating_point.FILE_NAME).write_bytes(operating_point.to_json(model.saved_point))
         partial.rename(folder)
@@ -143,6 +157,15 @@ def _card(model: Model) -> dict[str, Any]:
             "torchvision": torchvision.__version__,
         },
     }
+
+
+def _entry_as_data(entry: DataEntry) -> dict[str, str]:
+    return {"sha256": entry.sha256, "label": entry.label, "group": entry.group, "role": entry.role}
+
+
+def _entry_of_card(entry: Mapping[str, str]) -> DataEntry:
+    label, role = sys.intern(entry["label"]), sys.intern(entry["role"])  # a few words, not one text an image
+    return DataEntry(entry["sha256"], label, entry["group"], role)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -253,7 +276,7 @@ def load_model(folder: Path, *, weights_dir: Path | None = None) -> tuple[Model,
         expected_hash,
         source,
         calibration,
-        card["data"],
+        [_entry_of_card(entry) for entry in card["data"]],
         card["figures"],
         operating_point.read(folder),
     )

@@ -34,16 +34,17 @@ def deal_blocks(labels: NDArray[np.int8], groups: Sequence[str], *, blocks: int 
         (N,) from 0; None where only one group holds a bad image, or a good one: nothing can be left out then. Without
         any bad image the good ones alone are dealt, for rules that need no others.
     """
-    holds: dict[str, set[int]] = {}
+    holds: dict[str, int] = {}  # 1 = good images, 2 = bad ones, 3 = both: a set for each group would take 200 bytes
     for label, group in zip(labels.tolist(), groups, strict=True):
-        holds.setdefault(group, set()).add(label)
-    holders = [sum(kind in found for found in holds.values()) for kind in (0, 1)]
+        holds[group] = holds.get(group, 0) | (2 if label else 1)
+    holders = [sum(bool(found & kind) for found in holds.values()) for kind in (1, 2)]
     n = min([blocks, *filter(None, holders)]) if holds else 0
     if n < 2:
         return None
-    order = sorted(holds, key=lambda group: (1 not in holds[group], 0 not in holds[group], _shuffled(group)))
+    order = sorted(holds, key=_shuffled)
+    order.sort(key=holds.__getitem__, reverse=True)  # those with a bad image first; equal ones stay in their order
     block = {group: place % n for place, group in enumerate(order)}
-    return np.array([block[group] for group in groups], dtype=np.int64)
+    return np.fromiter((block[group] for group in groups), dtype=np.int64, count=len(groups))
 
 
 def thresholds_without(

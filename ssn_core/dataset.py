@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,11 @@ from ssn_core.splits import TEST, part_of_group
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """One image with what is known about it.
+    """One image with what is known about it; a training holds a hundred thousand of them.
 
     Args:
         key: SHA-256 of the file's bytes, hexadecimal.
-        path: the file.
+        file: the file's path as text: a `Path` takes three times as much memory.
         bad: True = bad, False = good, None = not labelled.
         group: images of one part, item or copy share it; a group is never on both sides of a split.
         part: "train", "calibration" or "test", where that has been decided.
@@ -35,12 +36,17 @@ class LabelledImage:
     """
 
     key: str
-    path: Path
+    file: str
     bad: bool | None
     group: str
     part: str | None = None
     fold: str | None = None
     mask: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.file)
 
     def load_mask(self, size: tuple[int, int]) -> NDArray[np.bool_] | None:
         """The mask at `size` = (H, W), bool: all False for a good image, None for a bad one without a mask.
@@ -91,7 +97,7 @@ def from_sources(
         first = images.get(key)
         if first is None:
             mask = _readable_mask(item, on_reject)
-            images[key] = LabelledImage(key, item.path, bad, group, item.split, item.fold, mask)
+            images[key] = LabelledImage(key, str(item.path), bad, group, item.split, item.fold, mask)
             continue
         joined.join(first.group, group)
         if first.bad is None:
@@ -201,15 +207,9 @@ def deal_folds(images: Sequence[LabelledImage], n_folds: int, *, need_bad: bool 
     Raises:
         TooFewLabelsError: fewer than two groups hold bad images (or good ones), so nothing can be held out.
     """
-    groups: dict[str, list[LabelledImage]] = {}
-    for image in images:
-        groups.setdefault(image.group, []).append(image)
-
-    def count(group: str, bad: bool) -> int:
-        return sum(image.bad is bad for image in groups[group])
-
-    for word, bad in (("bad", True), ("good", False))[0 if need_bad else 1 :]:
-        holders = sum(count(group, bad) > 0 for group in groups)
+    # Numbers by group, not lists of images: where every image is a group of its own, those would take more than images.
+    n_good, n_bad = (Counter(image.group for image in images if image.bad is bad) for bad in (False, True))
+    for word, holders in (("bad", len(n_bad)), ("good", len(n_good)))[0 if need_bad else 1 :]:
         if holders < 2:
             raise TooFewLabelsError(
                 f"All {word} images come from one part, so none can be held out to measure with",
@@ -218,28 +218,29 @@ def deal_folds(images: Sequence[LabelledImage], n_folds: int, *, need_bad: bool 
             )
         n_folds = min(n_folds, holders)
     totals = [[0, 0] for _ in range(n_folds)]
-    folds: dict[str, int] = {}
+    fold_of: dict[str, int] = {}
     # Groups with most bad images first, each to the fold that has fewest bad, then fewest good.
-    order = sorted(groups, key=lambda g: (-count(g, True), -count(g, False), hashlib.sha256(g.encode()).hexdigest()))
+    order = sorted({image.group for image in images}, key=lambda group: hashlib.sha256(group.encode()).digest())
+    order.sort(key=lambda group: (n_bad[group], n_good[group]), reverse=True)  # equal ones stay in their order
     for group in order:
-        has_bad = count(group, True) > 0
+        has_bad = n_bad[group] > 0
         fold = min(range(n_folds), key=lambda f: (totals[f][0], totals[f][1]) if has_bad else (totals[f][1], f))
-        totals[fold][0] += count(group, True)
-        totals[fold][1] += count(group, False)
-        folds.update({image.key: fold for image in groups[group]})
-    _part_good_images(groups, folds, n_folds)
-    return folds
+        totals[fold][0] += n_bad[group]
+        totals[fold][1] += n_good[group]
+        fold_of[group] = fold
+    _part_good_images(n_good, n_bad, fold_of, n_folds)
+    return {image.key: fold_of[image.group] for image in images}
 
 
-def _part_good_images(groups: dict[str, list[LabelledImage]], folds: dict[str, int], n_folds: int) -> None:
+def _part_good_images(
+    n_good: Mapping[str, int], n_bad: Mapping[str, int], fold_of: dict[str, int], n_folds: int
+) -> None:
     """Move one group if a single fold holds all good images, which would leave none to train with beside it.
 
     That happens only where every good image shares its group with bad ones, after which the groups were dealt.
     """
-    holders = [group for group, images in groups.items() if any(image.bad is False for image in images)]
-    if len({folds[groups[group][0].key] for group in holders}) > 1:
+    if len({fold_of[group] for group in n_good}) > 1:
         return
     # The one with fewest bad images: the fold it leaves keeps its other groups, and so bad images.
-    moved = min(holders, key=lambda g: (sum(image.bad is True for image in groups[g]), g))
-    fold = (folds[groups[moved][0].key] + 1) % n_folds
-    folds.update({image.key: fold for image in groups[moved]})
+    moved = min(n_good, key=lambda group: (n_bad[group], group))
+    fold_of[moved] = (fold_of[moved] + 1) % n_folds

@@ -63,7 +63,7 @@ class TapCache:
         return self.folder / key[:2] / f"{key}.npy"
 
     def fill(
-        self, images: Sequence[tuple[str, Path]], *, device: torch.device, progress: Progress | None = None
+        self, images: Iterable[tuple[str, str | Path]], *, device: torch.device, progress: Progress | None = None
     ) -> None:
         """Compute what is missing.
 
@@ -71,23 +71,24 @@ class TapCache:
             images: (key, file) pairs.
             progress: called with (done, total) after each batch; may raise to stop, what is done stays.
         """
-        missing = [(key, path) for key, path in dict(images).items() if not self._is_whole(key)]
-        done = len(images) - len(missing)
+        files = dict(images)
+        missing = [key for key in files if not self._is_whole(key)]
+        done = len(files) - len(missing)
         if progress:
-            progress(done, len(images))
+            progress(done, len(files))
         if not missing:
             return
         compute = tap_extractor(self.backbone, self.image_size, device)
         with ThreadPoolExecutor(max_workers=1) as writer:
             writing: Future[None] | None = None
-            for batch in load_batches(missing, self.image_size):
+            for batch in load_batches(((key, Path(files[key])) for key in missing), self.image_size):
                 flat = compute(batch.pixels)
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(self._write, batch.keys, flat)
                 done += len(batch.keys)
                 if progress:
-                    progress(done, len(images))
+                    progress(done, len(files))
             if writing is not None:
                 writing.result()
 

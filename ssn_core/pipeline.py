@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
-from ssn_core.checkpoint import Model
+from ssn_core.checkpoint import DataEntry, Model
 from ssn_core.course import Course
 from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_folds, examples
 from ssn_core.evaluation import count_at_threshold, measure
@@ -41,12 +41,21 @@ MIN_CALIBRATION_PER_CLASS = 5
 N_FOLDS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """A labelled image's score, and the role the image played for the model."""
 
     score: float  # logit; positive = bad
     role: str  # train | calibration | test | out_of_fold
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """What training gives before anything is measured."""
+
+    net: CamNet  # of the model
+    scores: dict[str, float]  # by key, of all labelled images: each from the network that is to be judged by it
+    length: dict[str, Any] | None  # how long the model was trained, where that was to be found out
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def fill_taps(taps: TapCache, images: Sequence[LabelledImage], *, device: torch.
     """Compute the taps that are not cached yet."""
     title = device_title(device)
     taps.fill(
-        [(image.key, image.path) for image in images],
+        ((image.key, image.file) for image in images),
         device=device,
         progress=lambda done, total: reporter.progress("Reading images", done, total, device=title),
     )
@@ -140,6 +149,59 @@ def _train_filled(
     state_folder: Path | None,
 ) -> Trained:
     fixed = fixed_parts_suffice(images)
+    networks = _train_networks(
+        recipe, images, taps, maps, fixed=fixed, device=device, reporter=reporter, state_folder=state_folder
+    )
+    held_out, source = ("test", "calibration") if fixed else ("out_of_fold", "out_of_fold")
+    reporter.progress("Measuring", 0, 0)
+    scores, measured = networks.scores, _with_role(images, held_out, fixed=fixed)
+    calibration = _calibrate(recipe, images, scores, maps, source, fixed=fixed)
+    figures = measure(measured, scores, maps.read, size=recipe.image_size, sigma=recipe.map_sigma)
+    at_threshold = count_at_threshold(
+        measured,
+        scores,
+        held_out=held_out,
+        threshold=calibration.threshold,
+        how=by_training(calibration.n_bad),
+    )
+    model = Model(
+        recipe=recipe,
+        net=networks.net,
+        backbone_hash=taps.backbone.weights_hash,
+        backbone_weights=taps.backbone.weights,
+        calibration=calibration,
+        data=[
+            DataEntry(image.key, "bad" if image.bad else "good", image.group, _role(image, fixed=fixed))
+            for image in images
+        ],
+        figures={
+            "held_out": held_out,
+            **dataclasses.asdict(figures),
+            "at_threshold": at_threshold,
+            "device": device_title(device),
+            "length": networks.length,
+        },
+    )
+    predictions = {image.key: Prediction(scores[image.key], _role(image, fixed=fixed)) for image in images}
+    return Trained(model, held_out, predictions)
+
+
+def _train_networks(
+    recipe: Recipe,
+    images: Sequence[LabelledImage],
+    taps: TapCache,
+    maps: MapFiles,
+    *,
+    fixed: bool,
+    device: torch.device,
+    reporter: Reporter,
+    state_folder: Path | None,
+) -> _Networks:
+    """Train the folds' networks and the model, and score every image; maps go to their files.
+
+    Args:
+        fixed: the images' fixed parts are used; else folds are dealt.
+    """
     folds = {} if fixed else deal_folds(images, N_FOLDS, need_bad=recipe.learns_from != "good")
     n_folds = len(set(folds.values()))
     everything = [image for image in images if not fixed or image.part == "train"]
@@ -162,7 +224,7 @@ def _train_filled(
     ahead = sum(samples_ahead(recipe, training) for _, _, training, _ in before_last)
     course = Course(reporter, ahead + samples_ahead(whole, everything), device)
     lengths: list[Length] = []
-    predictions: dict[str, Prediction] = {}
+    scores: dict[str, float] = {}
     for name, state, training, wanted in plan:
         network = recipe
         if training is everything and not fixed:
@@ -179,47 +241,8 @@ def _train_filled(
             course=course,
             on_length=lengths.append,
         )
-        scores = maps.keep(score_cached(net, taps, [image.key for image in wanted], device=device))
-        for image in wanted:
-            role = (image.part or "train") if fixed else "out_of_fold"
-            predictions[image.key] = Prediction(scores[image.key], role)
-    held_out, source = ("test", "calibration") if fixed else ("out_of_fold", "out_of_fold")
-    reporter.progress("Measuring", 0, 0)
-    calibration = _calibrate(recipe, images, predictions, maps, source)
-    scores = {key: prediction.score for key, prediction in predictions.items()}
-    measured = _with_role(images, predictions, held_out)
-    figures = measure(measured, scores, maps.read, size=recipe.image_size, sigma=recipe.map_sigma)
-    at_threshold = count_at_threshold(
-        measured,
-        scores,
-        held_out=held_out,
-        threshold=calibration.threshold,
-        how=by_training(calibration.n_bad),
-    )
-    model = Model(
-        recipe=recipe,
-        net=net,
-        backbone_hash=taps.backbone.weights_hash,
-        backbone_weights=taps.backbone.weights,
-        calibration=calibration,
-        data=[
-            {
-                "sha256": image.key,
-                "label": "bad" if image.bad else "good",
-                "group": image.group,
-                "role": predictions[image.key].role,
-            }
-            for image in images
-        ],
-        figures={
-            "held_out": held_out,
-            **dataclasses.asdict(figures),
-            "at_threshold": at_threshold,
-            "device": device_title(device),
-            "length": _length(recipe, everything, lengths),
-        },
-    )
-    return Trained(model, held_out, predictions)
+        scores.update(maps.keep(score_cached(net, taps, [image.key for image in wanted], device=device)))
+    return _Networks(net, scores, _length(recipe, everything, lengths))
 
 
 def _length(recipe: Recipe, training: Sequence[LabelledImage], lengths: Sequence[Length]) -> dict[str, Any] | None:
@@ -242,32 +265,37 @@ def fixed_parts_suffice(images: Sequence[LabelledImage]) -> bool:
     )
 
 
-def _with_role(
-    images: Sequence[LabelledImage], predictions: Mapping[str, Prediction], role: str
-) -> list[LabelledImage]:
-    return [image for image in images if predictions[image.key].role == role]
+def _role(image: LabelledImage, *, fixed: bool) -> str:
+    """The role that an image plays for the model."""
+    return (image.part or "train") if fixed else "out_of_fold"
+
+
+def _with_role(images: Sequence[LabelledImage], role: str, *, fixed: bool) -> list[LabelledImage]:
+    return [image for image in images if _role(image, fixed=fixed) == role]
 
 
 def _calibrate(
     recipe: Recipe,
     images: Sequence[LabelledImage],
-    predictions: Mapping[str, Prediction],
+    scores: Mapping[str, float],
     maps: MapFiles,
     role: str,
+    *,
+    fixed: bool,
 ) -> Calibration:
     def peaks(used: Sequence[LabelledImage]) -> list[float]:
         cams = (maps.read(image.key) for image in used)
         return map_peaks(cams, recipe.image_size, sigma=recipe.map_sigma)
 
-    used = _with_role(images, predictions, role)
+    used = _with_role(images, role, fixed=fixed)
     found = calibrate(
         [bool(image.bad) for image in used],
-        [predictions[image.key].score for image in used],
+        [scores[image.key] for image in used],
         peaks(used),
         source=role,
         groups=[image.group for image in used] if role == "out_of_fold" else (),
     )
     if role == "out_of_fold":
         return found
-    good = [image for image in _with_role(images, predictions, "test") if not image.bad]
+    good = [image for image in _with_role(images, "test", fixed=fixed) if not image.bad]
     return dataclasses.replace(found, scale_check=check_scale(peaks(good), low=found.scale_low))

@@ -22,7 +22,7 @@ ORIENTATIONS = 4  # none, vertical flip, horizontal flip, both (180 degrees)
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))  # axes of each
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One training image.
 

@@ -6,9 +6,11 @@ consists of is in sampling.py, synthetic anomalies in anomalies.py, targets from
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,11 +314,11 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         """What a saved state must share with this run; a GPU's random state means nothing to a CPU."""
         return {
-            "examples": [
-                [example.key, example.bad, "" if example.marks is None else example.marks.name]
+            "examples": _digest(
+                (example.key, example.bad, "" if example.marks is None else example.marks.name)
                 for example in self.examples
-            ],
-            "watched": [] if self.watch is None else [list(image) for image in self.watch.images],
+            ),
+            "watched": _digest(() if self.watch is None else self.watch.images),
             "settings": self.recipe.settings(),
             "device": self.device.type,
         }
@@ -350,7 +352,7 @@ class Trainer:
             state = torch.load(path, map_location=self.device, weights_only=True)
         except Exception:  # noqa: BLE001 - a power cut can leave any bytes; what is lost is time, not the run
             return False
-        if not isinstance(state, dict) or state.get("run") != self._identity():
+        if not isinstance(state, dict) or _digested(state.get("run")) != self._identity():
             return False
         self.half = state["half"]  # a busier hour must not change how the rest is computed
         self.epoch, self.checks = state["epoch"], [Check(*check) for check in state["checks"]]
@@ -362,3 +364,18 @@ class Trainer:
             self.learned.restore(state["learned"])
         self.sampler.restore({**state["sampler"], "uses": state["sampler"]["uses"].cpu().numpy()})
         return True
+
+
+def _digest(images: Iterable[Sequence[object]]) -> str:
+    """SHA-256 of what is known about images: kept after every epoch, a list of 100,000 would take 30 MB each time."""
+    found = hashlib.sha256()
+    for image in images:
+        found.update(json.dumps(image, default=str).encode() + b"\n")
+    return found.hexdigest()
+
+
+def _digested(run: object) -> object:
+    """What a state was kept of, where an older version may have kept the lists of images themselves."""
+    if not isinstance(run, dict):
+        return run
+    return {name: _digest(value) if isinstance(value, list) else value for name, value in run.items()}

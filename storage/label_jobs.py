@@ -95,14 +95,14 @@ def estimate_gain(context: JobContext) -> dict[str, Any]:
     context.progress("Loading the model", 0, 0, device=device_title(best_device()))
     model, backbone = load_model(registry.model_path(context.db, row), weights_dir=get_settings().weights_dir)
     figure = model.figures["ap_det"]
-    known = {entry["sha256"]: entry for entry in model.data}
+    known = {entry.sha256: entry for entry in model.data}
     found = [
-        replace(image, bad=known[image.key]["label"] == "bad")
+        replace(image, bad=known[image.key].label == "bad")
         for image in labelled_images(context.db, project_id=row.project_id)
         if image.key in known
     ]
     try:
-        split = sides(found, {key: entry["role"] for key, entry in known.items()}, model.recipe)
+        split = sides(found, {key: entry.role for key, entry in known.items()}, model.recipe)
     except TooFewLabelsError as error:
         return {"model_id": row.id, "reason": str(error)}
     wanted = passes(split)

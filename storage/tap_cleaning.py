@@ -8,7 +8,9 @@ read the cache cleans it at its end, and only if no other one is at work (:func:
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,33 +62,43 @@ def clean(db: Database, *, keep_bytes: int) -> Cleaned:
         keep_bytes: the cache may be so large afterwards.
     """
     with db.read() as session:
-        needed = set(session.scalars(select(ImageRow.sha256).distinct()))
-    kept: list[tuple[float, int, Path]] = []
+        needed = set(session.scalars(select(ImageRow.sha256).distinct().execution_options(yield_per=1000)))
+    kept: list[tuple[float, int, str]] = []
     removed = removed_bytes = 0
-    for path in root(db).rglob("*.npy"):
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            continue
-        if path.stem in needed:
-            # TapCache.fill sets the time of access itself: file systems that do not keep it are common.
-            kept.append((found.st_atime, found.st_size, path))
-        elif _remove(path, last_used=found.st_atime):
-            removed, removed_bytes = removed + 1, removed_bytes + found.st_size
-    for path in root(db).rglob("*.npy.*.tmp"):  # half-written, by a worker that was killed
+    for entry in _files(root(db)):
         with suppress(FileNotFoundError):
-            found = path.stat()
-            if found.st_mtime < time.time() - _HALF_WRITTEN_SECONDS and _remove(path, last_used=found.st_atime):
+            path, found = Path(entry.path), entry.stat()
+            if path.suffix == ".npy" and path.stem in needed:
+                # TapCache.fill sets the time of access itself: file systems that do not keep it are common.
+                kept.append((found.st_atime, found.st_size, entry.path))
+                continue
+            # Half-written, by a worker that was killed.
+            left = path.match("*.npy.*.tmp") and found.st_mtime < time.time() - _HALF_WRITTEN_SECONDS
+            if (path.suffix == ".npy" or left) and _remove(path, last_used=found.st_atime):
                 removed, removed_bytes = removed + 1, removed_bytes + found.st_size
     total = sum(size for _, size, _ in kept)
-    for last_used, size, path in sorted(kept):
+    for last_used, size, file in sorted(kept):
         if total <= keep_bytes:
             break
-        if _remove(path, last_used=last_used):
+        if _remove(Path(file), last_used=last_used):
             removed, removed_bytes, total = removed + 1, removed_bytes + size, total - size
     if removed:
         _log.info("%d cached features removed (%.1f MB), %.1f MB kept", removed, removed_bytes / 1e6, total / 1e6)
     return Cleaned(removed, removed_bytes, total)
+
+
+def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """All files below a folder. (`Path.rglob` keeps every path that it has given, some 500 bytes each.)"""
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+        else:
+            yield entry
 
 
 def _remove(path: Path, *, last_used: float) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,13 +150,13 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
 def _keep_predictions(path: Path, trained: Trained) -> None:
     """Write a training run's own scores to a file; beside its maps, which are on disk already, they can be stored again
     and again."""
-    predicted = list(trained.predictions.values())
+    predicted = trained.predictions
     target = io.BytesIO()
     np.savez(
         target,
-        keys=np.array(list(trained.predictions)),
-        scores=np.array([p.score for p in predicted], dtype=np.float64),
-        roles=np.array([p.role for p in predicted]),
+        keys=np.array(list(predicted), dtype=np.bytes_),  # as text, each character would take four bytes
+        scores=np.array([p.score for p in predicted.values()], dtype=np.float64),
+        roles=np.array([p.role for p in predicted.values()], dtype=np.bytes_),
     )
     write_atomically(path, target.getvalue())
 
@@ -166,18 +167,19 @@ def _kept_predictions(context: JobContext, states: Path, project_id: int) -> Ite
     Maps are not written durably, so a power cut can leave a damaged one; its image is then scored again.
     """
     with np.load(states / _KEPT, allow_pickle=False) as kept:
-        columns = [kept[name].tolist() for name in ("keys", "scores", "roles")]
-    known = {key: (score_, role) for key, score_, role in zip(*columns, strict=True)}
+        keys, roles = (kept[name].astype(np.bytes_) for name in ("keys", "roles"))  # an older version kept text
+        scores = kept["scores"]
+    known = {key.decode(): place for place, key in enumerate(keys)}
     maps_of_run = MapFiles(states / _MAPS)
     for image in images.every(context.db, project_id=project_id):
-        if image.sha256 in known:
-            score_, role = known[image.sha256]
+        place = known.get(image.sha256)
+        if place is not None:
             try:
                 cam = maps_of_run.read(image.sha256)
             except (FileNotFoundError, ValueError, EOFError) as error:
                 context.log.warning("The map of image %s is lost, it is scored again: %s", image.sha256, error)
                 continue
-            yield image.id, Scored(image.sha256, score_, cam), role
+            yield image.id, Scored(image.sha256, float(scores[place]), cam), roles[place].decode()
 
 
 def summarise(trained: Trained) -> dict[str, Any]:
@@ -234,7 +236,7 @@ def score_missing(context: JobContext, row: registry.Model) -> int:
         del under_way[key]
         context.log.warning("Image %s cannot be read: %s", key, error)
 
-    roles = {entry["sha256"]: entry["role"] for entry in model.data}
+    roles = {entry.sha256: entry.role for entry in model.data}
     roles.update((sha256, "train") for sha256, role in roles.items() if role in snapshots.LEARNED)
     scored = score_files(engine, todo(), on_error=on_error)
     counted = _counted(context, "Scoring images", scored, total)
@@ -317,10 +319,11 @@ def labelled_images(db: Database, *, project_id: int) -> list[LabelledImage]:
     return [
         LabelledImage(
             key=image.sha256,
-            path=_path(db, image),
+            file=str(_path(db, image)),
             bad=image.label == "bad",
-            group=image.group_key,
-            part=image.part,
+            # Each text once, not once an image: the hash, where an image is a group of its own, and a part's name.
+            group=image.sha256 if image.group_key == image.sha256 else image.group_key,
+            part=sys.intern(image.part),
             mask=files.mask_path(db.data_dir, sha256=image.mask_sha256) if image.mask_sha256 else None,
         )
         for image in images.every(db, project_id=project_id, labels=("good", "bad"))

@@ -12,7 +12,7 @@ import torch
 
 from ssn_core.backbone import load_backbone
 from ssn_core.calibration import Calibration
-from ssn_core.checkpoint import Model, load_model, read_card, read_operating_point, save_model
+from ssn_core.checkpoint import DataEntry, Model, load_model, read_card, read_operating_point, save_model
 from ssn_core.errors import ModelFolderError
 from ssn_core.model import CamNet
 from ssn_core.operating_point import FILE_NAME, OperatingPoint, to_json
@@ -30,7 +30,7 @@ def model() -> Model:
         backbone_hash=load_backbone("resnet18", weights="random").weights_hash,
         backbone_weights="random",
         calibration=Calibration(0.25, -1.0, 2.0, "out_of_fold", n_good=5, n_bad=3),
-        data=[{"sha256": "ab", "label": "bad", "group": "ab", "role": "out_of_fold"}],
+        data=[DataEntry("ab", "bad", "ab", "out_of_fold")],
         figures={
             "held_out": "out_of_fold",
             "n_good": 5,

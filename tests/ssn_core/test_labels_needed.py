@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks.labels_needed import first_ones, labels_needed, table
@@ -11,7 +9,7 @@ from ssn_core.dataset import LabelledImage
 
 
 def pool(verdicts: str) -> list[LabelledImage]:
-    return [LabelledImage(f"{n:03d}", Path("x"), verdict == "b", f"g{n}") for n, verdict in enumerate(verdicts)]
+    return [LabelledImage(f"{n:03d}", "x", verdict == "b", f"g{n}") for n, verdict in enumerate(verdicts)]
 
 
 def test_labels_are_counted_where_the_curve_first_reaches_the_target() -> None:

@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def image(number: int, *, bad: bool, group: str | None = None, part: str | None = None) -> LabelledImage:
-    return LabelledImage(f"{number:064x}", Path(f"{number}.png"), bad, group or str(number), part)
+    return LabelledImage(f"{number:064x}", f"{number}.png", bad, group or str(number), part)
 
 
 def quick() -> Recipe:

@@ -250,6 +250,20 @@ def test_a_run_that_an_older_version_began_goes_on(cache: TapCache, examples: li
     assert not torch.equal(before, after)
 
 
+def test_the_state_of_the_same_images_is_taken_where_an_older_version_kept_their_list(
+    cache: TapCache, examples: list[Example], tmp_path: Path
+) -> None:
+    path = tmp_path / "state.pt"
+    first = Trainer(recipe(epochs=1), examples, cache, CPU)
+    first.run(on_epoch=lambda _: first.save(path))
+    state = torch.load(path, weights_only=True)
+    for others, same in ((examples, True), (examples[::-1], False)):
+        state["run"]["examples"] = [[example.key, example.bad, ""] for example in others]
+        state["run"]["watched"] = []
+        torch.save(state, path)
+        assert Trainer(recipe(epochs=1), examples, cache, CPU).restore(path) is same
+
+
 def test_the_state_of_another_run_is_not_taken(cache: TapCache, examples: list[Example], tmp_path: Path) -> None:
     first = Trainer(recipe(epochs=1), examples, cache, CPU)
     first.run(on_epoch=lambda _: first.save(tmp_path / "state.pt"))

@@ -310,7 +310,7 @@ def test_the_local_head_has_no_part_in_a_trial(
 
 
 def test_the_model_takes_the_median_share_of_the_folds() -> None:
-    images = [LabelledImage(f"{n:064x}", Path("x.png"), n < 4, str(n)) for n in range(12)]
+    images = [LabelledImage(f"{n:064x}", "x.png", n < 4, str(n)) for n in range(12)]
     recipe = quick(epochs=300)
     lengths = [Length("Fold", epochs, 300) for epochs in (96, 300, 15)]
     assert shared_length(recipe, images, lengths) == 96

@@ -14,7 +14,7 @@ from ssn_core.backbone import load_backbone
 from ssn_core.benchmark import Candidate, Effort
 from ssn_core.benchmark_row import Row
 from ssn_core.calibration import Calibration
-from ssn_core.checkpoint import Model, save_model
+from ssn_core.checkpoint import DataEntry, Model, save_model
 from ssn_core.errors import SettingError, SsnError
 from ssn_core.footprint import Memory
 from ssn_core.model import CamNet
@@ -158,7 +158,7 @@ def test_a_stored_model_is_loaded_from_its_folder_and_measured_on_the_projects_o
         backbone_hash=load_backbone("resnet18", weights="random").weights_hash,
         backbone_weights="random",
         calibration=Calibration(0.25, -1.0, 2.0, "out_of_fold", n_good=5, n_bad=3),
-        data=[{"sha256": "ab", "label": "bad", "group": "ab", "role": "out_of_fold"}],
+        data=[DataEntry("ab", "bad", "ab", "out_of_fold")],
         figures={
             "held_out": "out_of_fold",
             "n_good": 5,
