@@ -131,7 +131,7 @@ def save_model(model: Model, folder: Path) -> None:
         safetensors.torch.save_file(state, partial / _WEIGHTS)
         with (partial / _CARD).open("w", encoding="utf-8") as file:
             # Piece by piece: as one text, the data of 100,000 images would take 100 MB on the way.
-            json.dump(_card(model), file, indent=1, allow_nan=False, default=_entry_as_data)
+            json.dump(_card(model), file, indent=1, allow_nan=False, default=dataclasses.asdict)
             file.write("\n")
         if model.saved_point is not None:
             (partial / operating_point.FILE_NAME).write_bytes(operating_point.to_json(model.saved_point))
@@ -157,10 +157,6 @@ def _card(model: Model) -> dict[str, Any]:
             "torchvision": torchvision.__version__,
         },
     }
-
-
-def _entry_as_data(entry: DataEntry) -> dict[str, str]:
-    return {"sha256": entry.sha256, "label": entry.label, "group": entry.group, "role": entry.role}
 
 
 def _entry_of_card(entry: Mapping[str, str]) -> DataEntry:

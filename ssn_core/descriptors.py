@@ -39,11 +39,10 @@ def describing_backbones(weights_dir: Path | None) -> tuple[Backbone, ...]:
     Raises:
         WeightsError: a file of weights is damaged.
     """
-    found = weights.find_imagenet(BACKBONE, weights_dir)
     bundled = load_backbone(BACKBONE, weights="bundled")
-    return (
-        (bundled,) if found is None else (load_backbone(BACKBONE, weights="imagenet", weights_dir=weights_dir), bundled)
-    )
+    if weights.find_imagenet(BACKBONE, weights_dir) is None:
+        return (bundled,)
+    return load_backbone(BACKBONE, weights="imagenet", weights_dir=weights_dir), bundled
 
 
 def rendition_size(image_size: tuple[int, int]) -> tuple[int, int]:

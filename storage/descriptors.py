@@ -83,16 +83,15 @@ def keep_usual(where: Path, usual: Sequence[Usual]) -> None:
     files.write_atomically(where / _USUAL, target.getvalue(), durable=False)
 
 
-def read_usual(where: Path, *, backbones: int) -> tuple[Usual, ...] | None:
-    """What :func:`keep_usual` kept. Where it is missing or damaged: None, and what was described with it is removed.
-
-    Args:
-        backbones: how many there are.
-    """
+def read_usual(where: Path) -> tuple[Usual, ...] | None:
+    """What :func:`keep_usual` kept. Where it is missing or damaged: None, and what was described with it is removed."""
     path = where / _USUAL
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+            backbones = sum(name.startswith("mean") for name in kept.files)
             found = tuple(Usual(kept[f"mean{n}"], kept[f"whitening{n}"]) for n in range(backbones))
+        if not found:
+            raise ValueError("nothing is in it")
         for one in found:
             if one.mean.ndim != 1 or one.whitening.ndim != 2 or len(one.mean) != len(one.whitening):
                 raise ValueError("not a mean and a matrix of the same length")

@@ -45,7 +45,7 @@ def describe(context: JobContext) -> dict[str, Any]:
     weights = "-".join(one.weights_hash[:16] for one in backbones)
     setup = f"{backbones[0].name}-{weights}-{size[0]}x{size[1]}-usual{len(sample)}"
     where = descriptors.folder(db, project_id=project_id, setup=setup)
-    usual = descriptors.read_usual(where, backbones=len(backbones))
+    usual = descriptors.read_usual(where)
     known = set(descriptors.read(where).names)
     missing = [image for image in every if image[0] not in known]
 

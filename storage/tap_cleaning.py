@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +64,13 @@ def clean(db: Database, *, keep_bytes: int) -> Cleaned:
         needed = set(session.scalars(select(ImageRow.sha256).distinct().execution_options(yield_per=1000)))
     kept: list[tuple[float, int, str]] = []
     removed = removed_bytes = 0
-    for entry in _files(root(db)):
+    # Not `Path.rglob`: it keeps every path that it has given, some 500 bytes each.
+    for path in (Path(folder, name) for folder, _, names in os.walk(root(db)) for name in names):
         with suppress(FileNotFoundError):
-            path, found = Path(entry.path), entry.stat()
+            found = path.stat()
             if path.suffix == ".npy" and path.stem in needed:
                 # TapCache.fill sets the time of access itself: file systems that do not keep it are common.
-                kept.append((found.st_atime, found.st_size, entry.path))
+                kept.append((found.st_atime, found.st_size, str(path)))
                 continue
             # Half-written, by a worker that was killed.
             left = path.match("*.npy.*.tmp") and found.st_mtime < time.time() - _HALF_WRITTEN_SECONDS
@@ -85,20 +85,6 @@ def clean(db: Database, *, keep_bytes: int) -> Cleaned:
     if removed:
         _log.info("%d cached features removed (%.1f MB), %.1f MB kept", removed, removed_bytes / 1e6, total / 1e6)
     return Cleaned(removed, removed_bytes, total)
-
-
-def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """All files below a folder. (`Path.rglob` keeps every path that it has given, some 500 bytes each.)"""
-    try:
-        with os.scandir(folder) as found:
-            entries = list(found)
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(entry.path)
-        else:
-            yield entry
 
 
 def _remove(path: Path, *, last_used: float) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ssn_core import outliers
+from ssn_core import descriptors, outliers
 from ssn_core.outliers import Usual, joint_score, usual
 
 Floats = NDArray[np.float32]
@@ -73,3 +75,12 @@ def test_several_backbones_have_one_say_each_in_the_joint_score_whatever_their_s
     assert joint_score(known[:1], [views[0][0]]) == pytest.approx(known[0].score(views[0][0]))
     with pytest.raises(ValueError, match="shorter"):
         joint_score(known, [views[0][0]])
+
+
+@pytest.mark.parametrize(("found", "kinds"), [(Path("resnet18.pth"), ["imagenet", "bundled"]), (None, ["bundled"])])
+def test_imagenets_backbone_describes_where_it_is_and_the_bundled_one_always_looks(
+    found: Path | None, kinds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptors.weights, "find_imagenet", lambda *_: found)
+    monkeypatch.setattr(descriptors, "load_backbone", lambda _name, *, weights, weights_dir=None: weights)
+    assert list(descriptors.describing_backbones(None)) == kinds

@@ -203,8 +203,9 @@ def test_a_cancelled_training_leaves_no_model_and_a_resumed_one_goes_on(filled: 
     assert registry.of_job(filled, job_id=job_id) is not None
 
 
+@pytest.mark.parametrize("kept_by_an_older_version", [False, True])
 def test_held_out_scores_survive_an_interruption_while_they_are_stored(
-    filled: Database, project: int, monkeypatch: pytest.MonkeyPatch
+    filled: Database, project: int, monkeypatch: pytest.MonkeyPatch, kept_by_an_older_version: bool
 ) -> None:
     jobs.submit(filled, kind="train", project_id=project, payload=payload())
     job = jobs.claim(filled, pid=1, process_created=1.0)
@@ -221,6 +222,12 @@ def test_held_out_scores_survive_an_interruption_while_they_are_stored(
     with pytest.raises(KeyboardInterrupt):
         training_jobs.train(JobContext(filled, job))
     monkeypatch.setattr(predictions, "store", store)
+    if kept_by_an_older_version:  # hashes and roles were texts, not bytes
+        (path,) = filled.data_dir.rglob("predictions.npz")
+        with np.load(path) as kept:
+            columns = {name: kept[name].astype(str) if kept[name].dtype.kind == "S" else kept[name] for name in kept}
+        assert columns["keys"].dtype.kind == "U"
+        np.savez(path, **columns)
     model_id = training_jobs.train(JobContext(filled, job))["model_id"]
     assert len(registry.list_models(filled, project_id=project)) == 1
     held_out = predictions.held_out(filled, model_id=model_id)
