@@ -7,6 +7,7 @@ the product uses, by one linear map each, so that what they need to know is in t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 import torchvision
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssn_core.backbone import IMAGENET_MEAN, IMAGENET_STD
-from ssn_core.errors import SettingError
+from ssn_core.errors import SettingError, WeightsError
 from ssn_core.pretrain.marks import FILLINGS, SHAPES, Marks, add_marks
 from ssn_core.pretrain.scenes import Scenes, compose, photograph
 from ssn_core.pretrain.textures import make_bank, render
@@ -42,6 +44,7 @@ class Settings:
     marked_share: float = 0.7
     two_textures_share: float = 0.4
     seed: int = 0
+    start: str = ""  # SHA-256 of the file of weights that the run begins with; "" = from nothing
 
 
 class Pretrainer(nn.Module):
@@ -93,6 +96,7 @@ def pretrain(
     settings: Settings,
     *,
     device: torch.device,
+    start: dict[str, Tensor] | None = None,
     state_file: Path | None = None,
     cool_down: int = 0,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
@@ -101,6 +105,8 @@ def pretrain(
     """Run, or go on with, a pretraining.
 
     Args:
+        start: what an earlier run has written (see :func:`read_weights`); its texture classes and marks are learned
+            anew on top of it. None: begin from nothing.
         state_file: kept up to date every few minutes; a run of the same settings goes on from it.
         cool_down: end the run in so many more steps, the learning rate falling to zero in a straight line: for when the
             time is up before the schedule is. 0 = follow the schedule.
@@ -114,6 +120,8 @@ def pretrain(
     """
     torch.manual_seed(settings.seed)
     net = Pretrainer(settings.n_classes).to(memory_format=torch.channels_last).to(device)
+    if start is not None:
+        net.network.load_state_dict(start, strict=False)  # read_weights has checked it; only counters are missing
     bank = make_bank(settings.n_classes, seed=settings.seed).to(device)
     generator = torch.Generator(device).manual_seed(settings.seed + 1)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.peak_lr, weight_decay=settings.weight_decay)
@@ -237,6 +245,35 @@ def _mark_loss(logits: Tensor, marks: Marks) -> Tensor:
         for scores, kind in ((shape, marks.shape), (filling, marks.filling))
     )
     return found + 0.15 * named
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """Read what :func:`write_weights` wrote.
+
+    Returns:
+        the weights (float32), their history, and the SHA-256 of the file.
+
+    Raises:
+        WeightsError: the file cannot be read, or holds something else than a run of pretraining.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 -- not a dict
+            history = json.loads((file.metadata() or {})["pretraining"])
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(
+            "The weights to begin with cannot be read",
+            value=str(path),
+            expected="a file that a pretraining has written",
+        ) from error
+    blank = Pretrainer(1).network.state_dict()
+    wanted = {key: value.shape for key, value in blank.items() if value.is_floating_point()}
+    if {key: value.shape for key, value in state.items()} != wanted:
+        raise WeightsError(
+            "The weights to begin with are of another network", value=str(path), expected="ResNet18 up to layer3"
+        )
+    return state, history, digest
 
 
 def write_weights(state: dict[str, Tensor], path: Path, *, description: dict[str, Any]) -> None:

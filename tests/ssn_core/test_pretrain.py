@@ -14,7 +14,7 @@ from ssn_core.pretrain.__main__ import main
 from ssn_core.pretrain.marks import FILLINGS, SHAPES, Draws, Marks, add_marks
 from ssn_core.pretrain.scenes import as_jpeg, compose, photograph
 from ssn_core.pretrain.textures import make_bank, render
-from ssn_core.pretrain.training import Settings, pretrain
+from ssn_core.pretrain.training import Settings, pretrain, read_weights
 
 TINY = Settings(steps=6, batch_size=8, image_size=32, n_classes=10)
 
@@ -188,3 +188,35 @@ def test_a_cool_down_ends_a_run_early_with_a_falling_rate_and_leaves_its_state(t
     assert rates == sorted(rates, reverse=True)
     assert rates[0] <= state["optimiser"]["param_groups"][0]["lr"] * (1 + 1e-3)
     assert path.read_bytes() == before
+
+
+def test_a_run_begins_with_the_weights_of_an_earlier_one_and_keeps_their_history(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    few = ["--steps", "2", "--batch-size", "4", "--classes", "5"]
+    assert main(["--out", str(first), *few]) == 0
+    assert main(["--out", str(second), "--start", str(first), "--peak-lr", "1e-9", "--seed", "3", *few]) == 0
+    (before, first_history, digest), (after, history, _) = read_weights(first), read_weights(second)
+    for key in before:
+        if "running" not in key:  # the statistics follow the new images, the weights hardly move at this rate
+            torch.testing.assert_close(after[key], before[key], atol=1e-6, rtol=1e-3)
+    assert history["before"] == first_history
+    assert history["settings"]["start"] == digest
+    assert first_history["before"] is None
+
+
+def test_weights_to_begin_with_that_no_pretraining_has_written_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "start.safetensors", tmp_path / "out.safetensors"
+    for content, message in [
+        (b"not weights", "cannot be read"),
+        (safetensors.torch.save({"a": torch.zeros(1)}), "cannot be read"),  # no history
+        (safetensors.torch.save({"a": torch.zeros(1)}, {"pretraining": "{}"}), "another network"),
+    ]:
+        path.write_bytes(content)
+        assert main(["--out", str(out), "--start", str(path), "--steps", "1"]) == 1
+        assert message in capsys.readouterr().err
+    path.unlink()
+    assert main(["--out", str(out), "--start", str(path), "--steps", "1"]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+    assert not out.exists()
