@@ -21,6 +21,10 @@ Places = NDArray[np.int64]
 # to 0.1 of the typical distance (fine textures by more: those are then not stacked), and the closest two photographs
 # of different parts are 0.24 apart.
 SAME_WITHIN = 0.15
+# In units of the distance to the nearest image of another part. Chosen on what `python -m benchmarks.same_view` prints:
+# another photograph of the same view is mostly below it, another side of the part hardly ever.
+SAME_VIEW_WITHIN = 0.75
+_STRANGERS = 2000  # images of other parts that are looked at for the nearest
 MAX_STACK = 24  # images; what "label all" is for must be seen at a glance
 AXES = 32  # of the reduced descriptors
 _PAIRS = 4000  # drawn for the typical distance
@@ -147,38 +151,72 @@ def stacks(
 ) -> NDArray[np.int32]:
     """Which images go together as one stack: (N,) number of each image's stack, -1 for an image that stands alone.
 
-    Images of one part (their group) are a stack; of the others, those that are near-duplicates by their descriptors.
-    A group of more than MAX_STACK images is a batch and not a part, and is no stack. A descriptor does not see a hair
-    crack. So images that a model judges differently never share a stack: "label all" must not hide a bad part.
+    Images of one part (their group) that show the same view of it are a stack; of the others, those that are
+    near-duplicates by their descriptors. The sides of a part that look different are none: a defect is mostly on one of
+    them. A group of more than MAX_STACK images is a batch and not a part, and is no stack. A descriptor does not see a
+    hair crack. So images that a model judges differently never share a stack: "label all" must not hide a bad part.
 
     Args:
-        descriptors: (N, D); a row that is not finite stands for an image without a descriptor.
+        descriptors: (N, D); a row that is not finite stands for an image without a descriptor, which stands alone.
         groups: (N,) images of one part share theirs.
         sides: (N,) whether a model calls the image bad; None: there is no model.
     """
     side = np.zeros(len(groups), dtype=bool) if sides is None else sides
+    described = np.isfinite(descriptors).all(axis=1) if len(groups) else np.zeros(0, dtype=bool)
+    typical = typical_distance(descriptors[described].astype(np.float32))
     members: dict[tuple[str, bool], list[int]] = {}
     sizes: dict[str, int] = {}
     for place, group in enumerate(groups):
-        members.setdefault((group, bool(side[place])), []).append(place)
         sizes[group] = sizes.get(group, 0) + 1
+        if described[place]:
+            members.setdefault((group, bool(side[place])), []).append(place)
+    nearest_other = nearest_of_others(descriptors, np.unique(groups, return_inverse=True)[1], described)
     found = np.full(len(groups), -1, dtype=np.int32)
     number = 0
-    for (group, _), places in members.items():
-        if len(places) > 1 and sizes[group] <= MAX_STACK:
-            found[places] = number
-            number += 1
-    described = np.isfinite(descriptors).all(axis=1) if len(groups) else np.zeros(0, dtype=bool)
+    for (group, _), of_part in members.items():
+        left = np.array(of_part)
+        while len(left) > 1 and sizes[group] <= MAX_STACK:
+            within = SAME_VIEW_WITHIN * np.minimum(nearest_other[left[0]], nearest_other[left])
+            near = _full_distance(descriptors, left[0], left) <= within
+            if near.sum() > 1:
+                found[left[near]] = number
+                number += 1
+            near[0] = True  # itself, also where there is no other part to compare with
+            left = left[~near]
     for called_bad in (False, True):
         free = np.flatnonzero((found < 0) & described & (side == called_bad))
-        for duplicates in near_duplicates(descriptors[free], within=_same_within(descriptors[described])):
+        for duplicates in near_duplicates(descriptors[free], within=SAME_WITHIN * typical):
             found[free[duplicates]] = number
             number += 1
     return found
 
 
-def _same_within(descriptors: NDArray[np.floating]) -> float:
-    return SAME_WITHIN * typical_distance(descriptors.astype(np.float32))
+def nearest_of_others(
+    descriptors: NDArray[np.floating], groups: NDArray[np.integer], described: NDArray[np.bool_], *, seed: int = 0
+) -> Floats:
+    """(N,) distance of each image to the nearest of up to 2,000 images of other groups; 0 where there is none.
+
+    Args:
+        descriptors: (N, D).
+        groups: (N,) numbers; only images whose group has several are looked at.
+        described: (N,) whether an image has a descriptor.
+    """
+    found = np.zeros(len(groups), dtype=np.float32)
+    strangers = np.flatnonzero(described)
+    if len(strangers) > _STRANGERS:
+        strangers = np.random.default_rng(seed).choice(strangers, _STRANGERS, replace=False)
+    asked = np.flatnonzero(described & (np.bincount(groups)[groups] > 1)) if len(groups) else strangers
+    others = descriptors[strangers].astype(np.float32)
+    centre = others.mean(axis=0) if len(others) else 0.0
+    others -= centre
+    for start in range(0, len(asked), _BLOCK):
+        some = asked[start : start + _BLOCK]
+        block = descriptors[some].astype(np.float32) - centre
+        squares = (block**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * (block @ others.T)
+        squares[groups[some][:, None] == groups[strangers]] = np.inf
+        nearest = squares.min(axis=1, initial=np.inf)
+        found[some] = np.sqrt(np.maximum(np.where(np.isfinite(nearest), nearest, 0.0), 0.0))
+    return found
 
 
 def near_duplicates(descriptors: NDArray[np.floating], *, within: float) -> Iterator[Places]:

@@ -17,7 +17,7 @@ from storage.db import Database, chunks, insert_for
 from storage.delivery import MAX_CLIENT_LENGTH, is_count, is_storable, wrong_inspector
 from storage.tables import ImageRow, LeaseRow, utc_now
 
-SECONDS = 45  # a browser renews after half of them
+SECONDS = 45  # a browser renews after a third of them, for as long as somebody is before it
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from pages.components import label_totals, resources
 from pages.components.routes import RefusedError, answer_post, list_in
 from pages.components.study_routes import store_blind
-from storage import leases, opinion_verdicts, second_opinions
+from storage import label_queues, leases, opinion_verdicts, second_opinions
 from storage.delivery import wrong_inspector
 from storage.study_verdicts import Message, Recorded
 
@@ -21,7 +21,7 @@ async def post_leases(request: Request) -> Response:
 
     `granted`: the images that nobody else is served for `seconds`; ask again before they are over. `held`: image ->
     the inspector who is served it. `inspectors`: inspector -> images that bear their label. `at_work`: inspector ->
-    images leased now. Without images it only tells the news.
+    images leased now. `compared`: whether the order "informative" can be had. Without images it only tells the news.
     """
     return await answer_post(request, _lease)
 
@@ -44,6 +44,7 @@ def _lease(project_id: int, body: dict[str, Any]) -> dict[str, Any]:
         "seconds": leases.SECONDS,
         "inspectors": label_totals.labels_by_inspector.of(project_id),
         "at_work": leases.at_work(db, project_id=project_id),
+        "compared": label_queues.is_built(db, project_id=project_id),
     }
 
 

@@ -192,8 +192,8 @@ def image_list(request: Request, project_id: int) -> Response:
     """The images to label: {ids, stacks, reason}.
 
     Query: `filter`, "all" or a label (good, bad, unsure, none); `order`, one of storage.label_queues.ORDERS; `seed` of
-    the random order. `stacks` are sets of at least two of the images that show the same part or are near-duplicates;
-    `reason` says why the order cannot be had and what to do, and is null where it can.
+    the random order. `stacks` are sets of at least two of the images that show the same view of a part or are
+    near-duplicates; `reason` says why the order cannot be had and what to do, and is null where it can.
     """
     wanted = request.query_params.get("filter", "all")
     if wanted != "all" and wanted not in images.LABEL_FILTERS:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from test_labelling import labels, open_board, sign_in, stored, wait_until_saved
 
-from storage import images, projects
+from storage import descriptors, images, label_queues, projects
 from storage import labels as store
 from storage.db import connect
 from storage.settings import Settings
@@ -174,6 +174,42 @@ def test_an_order_that_cannot_be_had_says_why_and_the_way_out(
     expect(page.locator(".ssn-board")).to_have_attribute("data-current", "4")  # both views share the order
     wait_until_saved(page)
     assert labels(app_server) == [None, None, None, None, "bad"]
+
+
+def test_the_order_that_saves_labels_is_the_first_choice_from_when_it_can_be_had(
+    app_server: AppServer, context: BrowserContext, page: Page
+) -> None:
+    project = app_server.seed(6)
+    sign_in(context, app_server, "Ada")
+    open_board(page, app_server, "none")
+    order, ready = page.get_by_label("Order of the images"), page.get_by_role("button", name="ready now")
+    expect(order).to_have_value("oldest")  # nobody waits for a comparison
+    expect(ready).to_be_hidden()
+
+    db = connect(Settings(data_dir=app_server.data_dir, database_url="", weights_dir=None))
+    where = descriptors.folder(db, project_id=project, setup="made-up")
+    found = images.get_many(db, image_ids=images.ids(db, project_id=project))
+    rows = [(image.sha256, np.array([n, 0.0], np.float16), float(n == 4)) for n, image in enumerate(found)]
+    descriptors.add(where, rows)
+    label_queues.build(db, project_id=project, described=where)
+    db.engine.dispose()
+    odd = str(found[4].id)
+    ready.click(timeout=40_000)  # the news come every 20 s; nothing has moved by itself
+    expect(order).to_have_value("informative")
+    expect(page.locator(".ssn-board")).to_have_attribute("data-current", odd)
+    expect(ready).to_be_hidden()
+
+    page.locator(".filter-all").click()
+    expect(order).to_have_value("oldest")  # what is looked through again comes as it came in
+    order.select_option("random")
+    page.locator(".filter-none").click()
+    expect(order).to_have_value("random")  # a choice is kept, in this tab
+    page.reload()
+    expect(order).to_have_value("random", timeout=30_000)
+    another = context.new_page()
+    open_board(another, app_server, "none")
+    expect(another.get_by_label("Order of the images")).to_have_value("informative")
+    expect(another.locator(".ssn-board")).to_have_attribute("data-current", odd)
 
 
 def test_a_stack_takes_one_verdict_for_all_and_can_be_opened(

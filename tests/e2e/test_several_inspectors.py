@@ -128,3 +128,34 @@ def test_the_map_appears_after_the_verdict_and_a_change_of_mind_is_counted(
     assert app_server.query("SELECT verdict, map_seen FROM label_events ORDER BY id") == [("good", 0), ("bad", 1)]
     page.goto(f"{app_server.base_url}/audit")
     expect(page.get_by_text("1 good → bad")).to_be_visible(timeout=30_000)
+
+
+def test_who_only_looks_keeps_his_images_and_who_is_away_gives_them_back(
+    app_server: AppServer, open_as: OpenAs
+) -> None:
+    app_server.seed(4)
+    page = open_as("Ada")
+    page.clock.install()
+    asked: list[dict[str, list[int]]] = []
+    page.on("request", lambda request: asked.append(request.post_data_json) if "/ssn/leases" in request.url else None)
+    page.goto(f"{app_server.base_url}/label")
+    expect(page.locator(".ssn-board")).to_have_attribute("data-ready", "true", timeout=30_000)
+
+    def idle(seconds: int) -> None:
+        for _ in range(seconds):
+            page.clock.run_for(1000)
+            page.wait_for_timeout(20)  # for the answers, whose time is not the clock's
+
+    page.keyboard.press("Home")
+    idle(5)
+    asked.clear()
+    idle(60)
+    kept = [request["images"] for request in asked]
+    assert len(kept) in (2, 3, 4), kept  # a lease lasts 45 s
+    assert all(sorted(some) == [1, 2, 3, 4] for some in kept), kept
+    idle(150)
+    given_back = [image for request in asked for image in request["release"]]
+    assert (asked[-1]["images"], sorted(given_back)) == ([], [1, 2, 3, 4])
+    page.keyboard.press("ArrowRight")  # back again
+    idle(2)
+    assert sorted(asked[-1]["images"]) == [1, 2, 3, 4]

@@ -49,6 +49,7 @@ def test_the_second_who_asks_is_told_who_holds_the_images(site: Site) -> None:
         "seconds": leases.SECONDS,
         "inspectors": {"Ada": 2},
         "at_work": {"Ada": 3},
+        "compared": False,
     }
     answer = site.lease("Bo").json()
     assert (answer["granted"], answer["held"]) == ([], {str(image): "Ada" for image in site.images})

@@ -65,12 +65,21 @@ def test_beyond_those_chosen_one_by_one_uncertainty_alone_decides() -> None:
 def test_images_of_one_part_and_near_duplicates_are_stacks() -> None:
     descriptors = far_apart(12)
     descriptors[7] = descriptors[3] + 0.001
+    descriptors[[1, 5]] = descriptors[0] * np.array([[1.2], [0.8]], np.float32)  # taken again, a little aside
     groups = ["a", "a", "b", "c", "d", "a", "e", "f", "g", "h", "i", "j"]
     found = selection.stacks(descriptors, groups)
     assert found[0] == found[1] == found[5] >= 0
     assert found[3] == found[7] >= 0
     assert found[3] != found[0]
     assert (found[[2, 4, 6, 8, 9, 10, 11]] == -1).all()
+
+
+def test_sides_of_a_part_that_look_different_are_no_stack() -> None:
+    sides = far_apart(8)
+    assert (selection.stacks(sides, ["part"] * 8) == -1).all()
+    sides[6] = sides[2] * 0.9
+    found = selection.stacks(sides, ["part"] * 8)
+    assert found.tolist() == [-1, -1, 0, -1, -1, -1, 0, -1]
 
 
 def test_images_that_a_model_judges_differently_never_share_a_stack() -> None:
@@ -81,19 +90,41 @@ def test_images_that_a_model_judges_differently_never_share_a_stack() -> None:
     found = selection.stacks(descriptors, groups, sides)
     assert found[3] == found[13] == -1
     assert found[4] == found[14] >= 0
-    same_part = selection.stacks(far_apart(3), ["p", "p", "p"], np.array([False, False, True]))
-    assert same_part.tolist() == [0, 0, -1]
+    same_view = far_apart(5)
+    same_view[1:3] = same_view[0] * np.array([[0.9], [1.1]], np.float32)
+    groups = ["part", "part", "part", "other", "another"]
+    assert selection.stacks(same_view, groups).tolist() == [0, 0, 0, -1, -1]
+    assert selection.stacks(same_view, groups, np.arange(5) == 2).tolist() == [0, 0, -1, -1, -1]
 
 
 def test_a_batch_that_shares_a_group_is_no_stack() -> None:
     n = selection.MAX_STACK + 1
-    assert (selection.stacks(far_apart(n), ["batch"] * n) == -1).all()
-    assert (selection.stacks(far_apart(n), ["part"] * (n - 1) + ["other"])[:-1] == 0).all()
+    centre, *strangers = far_apart(n)
+    aside = 0.25 * selection.typical_distance(np.stack(strangers)) * np.eye(48, dtype=np.float32)[:n]
+    alike = centre + aside  # 0.35 of the typical distance from each other: too much for near-duplicates
+    names = [f"stranger {k}" for k in range(n - 1)]
+    assert (selection.stacks(np.stack((*alike, *strangers)), ["batch"] * n + names) == -1).all()
+    assert (selection.stacks(np.stack((*alike[1:], *strangers)), ["part"] * (n - 1) + names)[: n - 1] == 0).all()
 
 
-def test_images_without_a_descriptor_stand_alone_unless_they_share_a_part() -> None:
+def test_the_nearest_image_of_another_part_is_found_as_by_looking_at_each() -> None:
+    descriptors, groups = far_apart(600), RNG.integers(0, 250, 600)
+    described = RNG.random(600) < 0.9
+    found = selection.nearest_of_others(descriptors, groups, described)
+    for place in range(600):
+        if not described[place] or (groups == groups[place]).sum() < 2:
+            assert found[place] == 0
+            continue
+        others = descriptors[described & (groups != groups[place])]
+        expected = np.linalg.norm(others - descriptors[place], axis=1).min()
+        assert found[place] == pytest.approx(expected, rel=1e-4)
+    alone = selection.nearest_of_others(descriptors[:3], np.zeros(3, int), np.ones(3, bool))
+    assert alone.tolist() == [0, 0, 0]  # nothing to compare with: no stack
+
+
+def test_images_without_a_descriptor_stand_alone() -> None:
     descriptors = np.full((3, 4), np.nan, dtype=np.float32)
-    assert selection.stacks(descriptors, ["a", "b", "a"]).tolist() == [0, -1, 0]
+    assert selection.stacks(descriptors, ["a", "b", "a"]).tolist() == [-1, -1, -1]
     assert selection.stacks(np.zeros((0, 4), np.float32), []).tolist() == []
 
 

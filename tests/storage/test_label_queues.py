@@ -166,7 +166,7 @@ def test_with_a_model_the_unsure_ones_come_first_and_new_images_last(
 def test_stacks_follow_the_filter_and_the_order(db: Database, project: int, add_images: Add) -> None:
     part = add_images(3, group_key="one part")
     others = add_images(4)
-    values = {image_id: [float(image_id), 0.0, 1.0] for image_id in part}
+    values = {image_id: [0.1 * image_id, 0.0, 1.0] for image_id in part}
     far = [[50.0, 50.0, 0.0], [50.0, 50.0, 0.01], [-70.0, 3.0, 9.0], [8.0, -60.0, 4.0]]
     values |= dict(zip(others, far, strict=True))
     label_queues.build(db, project_id=project, described=describe(db, project, values))
@@ -182,8 +182,10 @@ def test_stacks_follow_the_filter_and_the_order(db: Database, project: int, add_
 
 def test_stacks_come_by_their_first_images_and_hold_no_image_alone(db: Database, project: int, add_images: Add) -> None:
     parts = [add_images(n, group_key=f"part {n}") for n in (2, 1, 4, 3)]
-    add_images(5)
-    label_queues.build(db, project_id=project, described=descriptors.folder(db, project_id=project, setup="made-up"))
+    others = add_images(5)
+    values = {image_id: [30.0 * place, 0.1 * image_id, 0.0] for place, part in enumerate(parts) for image_id in part}
+    values |= {image_id: [0.0, 0.0, 40.0 * image_id] for image_id in others}
+    label_queues.build(db, project_id=project, described=describe(db, project, values))
     for seed in range(5):
         found = label_queues.listing(db, project_id=project, order="random", seed=seed)
         expected = [
@@ -194,14 +196,12 @@ def test_stacks_come_by_their_first_images_and_hold_no_image_alone(db: Database,
         assert found.stacks == expected
 
 
-def test_images_without_descriptors_still_make_stacks_of_their_parts(
-    db: Database, project: int, add_images: Add
-) -> None:
-    part = add_images(2, group_key="one part")
+def test_images_without_descriptors_are_listed_and_in_no_stack(db: Database, project: int, add_images: Add) -> None:
+    add_images(2, group_key="one part")
     add_images(2)
     nothing = descriptors.folder(db, project_id=project, setup="made-up")
     label_queues.build(db, project_id=project, described=nothing)
-    assert label_queues.listing(db, project_id=project).stacks == [part]
+    assert label_queues.listing(db, project_id=project).stacks == []
     assert len(label_queues.listing(db, project_id=project, order="informative").ids) == 4
 
 

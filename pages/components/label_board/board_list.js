@@ -54,6 +54,7 @@ class BoardList {
     this.asked = new Set(); // images whose details are on their way
     this.pictures = new Map(); // image -> full-size Image, fetched ahead
     this.filter = null;
+    this.picked = null; // the order that the inspector chose in this tab; null: none, so the best one that can be had
     this.order = "oldest";
     this.reason = ""; // why the order cannot be had, for people
     this.all = null; // every image of the list, in its order; null: not loaded yet
@@ -79,8 +80,18 @@ class BoardList {
   }
 
   startOrder() {
-    const order = kept.read(sessionStorage, this.storageKey("order"), "oldest");
-    return order in ORDERS ? order : "oldest";
+    const order = kept.read(sessionStorage, this.storageKey("order"), null);
+    return order in ORDERS ? order : null;
+  }
+
+  /** The order that saves labels, where there is something to label; what is labelled is looked through as it came in. */
+  bestOrder(filter) {
+    return filter === "none" ? "informative" : "oldest";
+  }
+
+  /** Whether the order that saves labels can be had by now, although this list was read without it. */
+  get betterIsReady() {
+    return this.picked === null && this.order !== this.bestOrder(this.filter) && this.leases.compared;
   }
 
   async get(path, query) {
@@ -96,19 +107,25 @@ class BoardList {
   // ---- reading the list ---------------------------------------------------------------------------------------
 
   /** Read the list anew; a random order is a new one when it is asked for again. */
-  async load(filter, order = this.order) {
+  async load(filter, picked = this.picked) {
     const turn = (this.turn = (this.turn ?? 0) + 1);
     this.leases.release();
     clearTimeout(this.retry);
-    [this.filter, this.order] = [filter, order];
+    let order = picked ?? this.bestOrder(filter);
+    [this.filter, this.picked, this.order] = [filter, picked, order];
     kept.write(sessionStorage, this.storageKey("filter"), filter);
-    kept.write(sessionStorage, this.storageKey("order"), order);
+    kept.write(sessionStorage, this.storageKey("order"), picked);
     this.paint();
     try {
       const query = { filter, order };
       if (order === "random") query.seed = String(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000);
-      const { ids, stacks, reason } = await this.get("/ssn/list", query);
+      let { ids, stacks, reason } = await this.get("/ssn/list", query);
       if (turn !== this.turn) return;
+      if (reason && picked === null) {
+        this.order = order = "oldest"; // nobody waits until the images have been compared
+        ({ ids, stacks, reason } = await this.get("/ssn/list", { filter, order }));
+        if (turn !== this.turn) return;
+      }
       this.all = ids;
       this.reason = reason ?? "";
       this.takeStacks(stacks ?? []);
@@ -124,7 +141,7 @@ class BoardList {
     } catch (error) {
       if (turn !== this.turn) return;
       this.failed = error.message;
-      this.retry = setTimeout(() => this.load(filter, order), 3000);
+      this.retry = setTimeout(() => this.load(filter, picked), 3000);
     }
     this.message = this.reason && this.ids?.length ? this.reason : "";
     this.shownAt = performance.now();

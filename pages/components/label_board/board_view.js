@@ -81,8 +81,9 @@ class BoardView extends BoardList {
       this.root.focus({ preventScroll: true }); // letters are for the board again, not for the menu
     };
     p.refresh = press(make("button", { className: "plain", textContent: "Refresh list", title: "Read the list again, as it is now" }), () => this.load(this.filter));
+    p.better = press(make("button", { className: "plain", textContent: `${ORDERS.informative}: ready now`, title: "The images have been compared. Labelled in this order, fewer of them are enough" }), () => this.load(this.filter));
     p.stacks = press(make("button", { className: "plain toggle", textContent: "Stacks" }), () => this.showStacks(!this.stacked));
-    p.stacks.title = "Near-duplicates and images of the same part on one tile, with one verdict for all";
+    p.stacks.title = "Near-duplicates and images of one view of a part on one tile, with one verdict for all";
     p.size = make("input", { type: "range", min: EDGE.min, max: EDGE.max, step: 10, value: this.edge });
     p.size.setAttribute("aria-label", "Size of the thumbnails");
     p.size.oninput = () => {
@@ -92,7 +93,7 @@ class BoardView extends BoardList {
     };
     p.sizeLabel = make("label", { className: "size" }, "Size", p.size);
     p.people = make("span", { className: "people" });
-    return [p.order, p.refresh, p.stacks];
+    return [p.order, p.refresh, p.stacks, p.better];
   }
 
   turnPage(by) {
@@ -159,6 +160,7 @@ class BoardView extends BoardList {
     p.order.value = this.order;
     p.refresh.textContent = this.order === "random" ? "Shuffle again" : "Refresh list";
     p.stacks.hidden = !this.stackOf.size;
+    p.better.hidden = !this.betterIsReady;
     p.stacks.setAttribute("aria-pressed", String(this.stacked));
     const { labels, atWork } = this.leases.people;
     const names = [...new Set([...Object.keys(labels), ...Object.keys(atWork)])];

@@ -5,7 +5,8 @@
 const LEASE_MOST = 400; // images asked for in one request
 const LEASE_PAUSE_MS = 250; // between two requests
 const LEASE_DEFAULT_S = 45;
-const RENEW_MS = 10000;
+const LOOK_MS = 5000; // between two looks at whether the leases have to be renewed
+const AWAY_MS = 180000; // without a key or the pointer: whoever left his place holds nothing up
 const QUIET_MS = 5000; // after a request that failed
 
 class Leases {
@@ -18,9 +19,17 @@ class Leases {
     this.mine = new Set();
     this.wanted = [];
     this.people = { labels: {}, atWork: {} }; // inspector -> images with his label, images he has now
+    this.compared = false; // whether the server has compared the images with each other, so that the best to label are known
     this.off = false;
     this.open = false;
     this.renewAt = this.quietUntil = 0;
+    this.activeAt = performance.now();
+    for (const kind of ["keydown", "pointermove", "pointerdown", "wheel"])
+      addEventListener(kind, () => (this.activeAt = performance.now()), { capture: true, passive: true });
+  }
+
+  get away() {
+    return performance.now() - this.activeAt > AWAY_MS;
   }
 
   /** Who else has this image, or undefined. */
@@ -45,13 +54,13 @@ class Leases {
     this.near = near;
     const stale = performance.now() > this.renewAt;
     if (performance.now() < this.quietUntil) return;
-    if (stale || this.wanted.slice(0, near).some((image) => !this.knows(image))) this.ask();
+    if (stale || (!this.away && this.wanted.slice(0, near).some((image) => !this.knows(image)))) this.ask();
   }
 
   async ask() {
     if (this.busy || !queue.inspector) return;
     this.busy = true;
-    const images = this.wanted;
+    const images = this.away ? [] : this.wanted;
     const wanted = new Set(images);
     const release = [...this.mine].filter((image) => !wanted.has(image)).slice(0, LEASE_MOST);
     try {
@@ -71,6 +80,7 @@ class Leases {
       for (const image of granted) this.mine.add(image);
       for (const [image, inspector] of Object.entries(answer.held ?? {})) this.held.set(Number(image), { inspector, until: performance.now() + seconds * 1000 });
       this.people = { labels: answer.inspectors ?? {}, atWork: answer.at_work ?? {} };
+      this.compared = answer.compared === true;
       this.renewAt = performance.now() + (seconds * 1000) / 3;
       this.told();
     } catch {
@@ -80,8 +90,8 @@ class Leases {
       this.busy = false;
       if (this.open) this.want(this.wanted, this.near);
     }, LEASE_PAUSE_MS);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.open && this.want(this.wanted, this.near), RENEW_MS);
+    clearInterval(this.timer);
+    this.timer = setInterval(() => this.open && this.want(this.wanted, this.near), LOOK_MS);
   }
 
   request(images, release) {
@@ -92,7 +102,7 @@ class Leases {
   /** Give everything back: another filter, another page, the end of the tab. */
   release() {
     this.open = false;
-    clearTimeout(this.timer);
+    clearInterval(this.timer);
     const images = [...this.mine].slice(0, LEASE_MOST);
     this.mine.clear();
     this.held.clear();
