@@ -217,24 +217,24 @@ class LocalTraining:
     def _orders(self, of_good: Sequence[Tensor], of_bad: Sequence[Tensor]) -> list[float]:
         """For each bad image, 2 AUROC - 1 of its cells against those of good images: 1 in perfect order, 0 in none."""
         normal = torch.cat([self._logits(cells) for cells in of_good]).sort().values
+        # All in one: for each number of cells, no two images have the same, the CPU's library keeps code of its own.
+        of_each = torch.split(self._logits(torch.cat(tuple(of_bad))), [len(cells) for cells in of_bad])
 
-        def below(cells: Tensor) -> float:  # equal ones count half
-            logits = self._logits(cells)
+        def below(logits: Tensor) -> float:  # equal ones count half
             first, last = (torch.searchsorted(normal, logits, right=right) for right in (False, True))
             return float((first + last).double().mean()) / 2
 
-        return [2 * below(cells) / len(normal) - 1 for cells in of_bad]
+        return [2 * below(logits) / len(normal) - 1 for logits in of_each]
 
     def _fit(self, of_good: Sequence[Tensor], of_bad: Sequence[Tensor], steps: int) -> None:
         """Fit the head to the cells of some images; (N, C) each."""
         head = self.head
-        bad, good = torch.cat(tuple(of_bad)), torch.cat(tuple(of_good))
+        every = torch.cat((*of_bad, *of_good))
+        bad, good = every.tensor_split([sum(map(len, of_bad))])
         weights = np.concatenate([np.full(len(cells), 1 / len(cells)) for cells in of_bad])
         weights /= weights.sum()
-        every = torch.cat((bad, good))
         head.mean.copy_(every.mean(0))
         head.std.copy_(every.std(0).clamp_min(_LEAST))
-        bad, good = ((cells - head.mean) / head.std for cells in (bad, good))
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(self.seed)
             head.hidden.reset_parameters()
@@ -244,7 +244,7 @@ class LocalTraining:
             for _ in range(steps):
                 chosen = self._some(bad, self.rng.choice(len(bad), _POSITIVES, p=weights))
                 normal = self._some(good, self.rng.integers(0, len(good), _NEGATIVES))
-                loss = F.softplus(-self._judged(chosen)).mean() + F.softplus(self._judged(normal)).mean()
+                loss = F.softplus(-self._logits(chosen)).mean() + F.softplus(self._logits(normal)).mean()
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
@@ -253,14 +253,11 @@ class LocalTraining:
     def _some(self, cells: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         return cells[torch.from_numpy(chosen).to(cells.device)]
 
-    def _judged(self, normal: Tensor) -> Tensor:
-        """Logits (N,) of standardised cells (N, C)."""
-        hidden = F.gelu(F.linear(normal, self.head.hidden.weight[:, :, 0, 0], self.head.hidden.bias))
-        return F.linear(hidden, self.head.out.weight[:, :, 0, 0], self.head.out.bias)[:, 0]
-
     def _logits(self, cells: Tensor) -> Tensor:
         """Logits (N,) of cells (N, C) as they are."""
-        return self._judged((cells - self.head.mean) / self.head.std)
+        standard = (cells - self.head.mean) / self.head.std
+        hidden = F.gelu(F.linear(standard, self.head.hidden.weight[:, :, 0, 0], self.head.hidden.bias))
+        return F.linear(hidden, self.head.out.weight[:, :, 0, 0], self.head.out.bias)[:, 0]
 
 
 def _block(cells: Sequence[Tensor], block: int, blocks: int, *, inside: bool) -> list[Tensor]:
