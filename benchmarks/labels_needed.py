@@ -244,7 +244,7 @@ def _made_of(
     weights_hash: str,
 ) -> str:
     data = sorted((image.key, bool(image.bad), folds[image.key]) for image in images)
-    how = [order, "outliers to all backbones in turns"] if order == "queue" else [order]
+    how = [order, *(one.weights_hash for one in describing_backbones(None))] if order == "queue" else [order]
     made = json.dumps([data, recipe.settings(), options.rounds, options.target, *how, weights_hash])
     return hashlib.sha256(made.encode()).hexdigest()[:16]
 
