@@ -15,6 +15,7 @@ from PIL import Image
 
 from ssn_core.errors import ImageError, TooFewLabelsError
 from ssn_core.imaging import decode, decode_mask
+from ssn_core.metrics import regions_of
 from ssn_core.recipes import MIN_BAD, MIN_GOOD, Recipe, lacking
 from ssn_core.sampling import Example
 from ssn_core.sources import SourceItem
@@ -62,6 +63,22 @@ class LabelledImage:
             return None
         mask = Image.fromarray(decode_mask(self.mask, size=None)).resize(size[::-1], Image.Resampling.NEAREST)
         return np.asarray(mask, dtype=bool)
+
+    def load_regions(self, size: tuple[int, int]) -> NDArray[np.int32] | None:
+        """The regions of :meth:`load_mask` as they were drawn: (H, W) int32, 0 = good, else the region's number.
+
+        They are told apart before the mask is scaled, which would tear thin ones: at 704 x 256 pixels the 51 drawn
+        regions of KolektorSDD fall into 64.
+
+        Raises:
+            ImageError: the mask cannot be read.
+        """
+        if self.bad is False:
+            return np.zeros(size, dtype=np.int32)
+        if self.mask is None:
+            return None
+        drawn = Image.fromarray(regions_of(decode_mask(self.mask, size=None)))
+        return np.asarray(drawn.resize(size[::-1], Image.Resampling.NEAREST), dtype=np.int32)
 
 
 def from_sources(

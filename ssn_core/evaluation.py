@@ -61,8 +61,8 @@ def measure(
     """Measure labelled images that the model was not trained on.
 
     Pixel figures rest on the maps as people see them (:func:`ssn_core.rendering.to_display_size`) at `size` = (H, W),
-    over all good images and the bad images that have a mask; a bad image without a mask takes no part in them. Maps
-    are read one at a time, those of masked images twice.
+    over all good images and the bad images that have a mask; a bad image without a mask takes no part in them. AUPRO
+    counts the regions of the masks as they were drawn. Maps are read one at a time, those of masked images twice.
 
     Args:
         images: labelled images; each must be in `scores`.
@@ -91,9 +91,12 @@ def _measure_pixels(
     if not any(image.bad is not False and image.mask is not None for image in images):
         return metrics.PixelMetrics(None, None, None, 0, 0)
     counts = metrics.PixelCounts()
-    for add, of_good in ((counts.add_defects, False), (counts.add, True)):
-        for image in images:
-            mask = image.load_mask(size) if of_good or image.bad is not False else None
-            if mask is not None:
-                add(shown(image.key), mask)
+    for image in images:
+        regions = None if image.bad is False else image.load_regions(size)
+        if regions is not None:
+            counts.add_defects(shown(image.key), regions)
+    for image in images:
+        mask = image.load_mask(size)
+        if mask is not None:
+            counts.add(shown(image.key), mask)
     return counts.metrics()

@@ -131,8 +131,9 @@ def aupro(
 ) -> float | None:
     """Area under mean per-region overlap against pixel FPR up to `fpr_limit`, divided by it (Bergmann et al.).
 
-    Regions are the 8-connected components of the masks; every region weighs the same whatever its size. FPR is taken
-    over all good pixels. The curve is integrated with the trapezoid rule and interpolated at `fpr_limit` in (0, 1].
+    Regions are the 8-connected components of the masks; every region weighs the same whatever its size. Masks that
+    were scaled have lost thin connections: :class:`PixelCounts` takes the regions as they were drawn. FPR is taken over
+    all good pixels. The curve is integrated with the trapezoid rule and interpolated at `fpr_limit` in (0, 1].
     None without any region or any good pixel. Arguments and errors as for :func:`pixel_metrics`.
     """
     if not 0.0 < fpr_limit <= 1.0:
@@ -143,10 +144,19 @@ def aupro(
 def _counted(maps: Collection[FloatArray], masks: Collection[NDArray[np.bool_]]) -> PixelCounts:
     counts = PixelCounts()
     for anomaly_map, mask in zip(maps, masks, strict=True):
-        counts.add_defects(anomaly_map, mask)
+        counts.add_defects(anomaly_map, regions_of(mask))
     for anomaly_map, mask in zip(maps, masks, strict=True):
         counts.add(anomaly_map, mask)
     return counts
+
+
+def regions_of(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The 8-connected regions of a mask (H, W): (H, W), 0 = good, 1, 2, ... = the number of the region."""
+    from scipy import ndimage  # slow to load: only masks need it, and the command line loads this file at once
+
+    regions = np.zeros(np.shape(mask), np.int32)
+    ndimage.label(np.asarray(mask, dtype=bool), structure=_EIGHT_CONNECTED, output=regions)
+    return regions
 
 
 class PixelCounts:
@@ -165,21 +175,22 @@ class PixelCounts:
         self._good_gt = self._good_ge = np.zeros(0, np.int64)  # at each of them
         self._n_good = self._n_images = self._n_masks = 0
 
-    def add_defects(self, anomaly_map: FloatArray, mask: NDArray[np.bool_]) -> None:
-        """Gather the marked pixels of an image; it must be given to :meth:`add` afterwards as well."""
-        from scipy import ndimage  # slow to load: only masks need it, and the command line loads this file at once
+    def add_defects(self, anomaly_map: FloatArray, regions: NDArray[np.integer]) -> None:
+        """Gather the marked pixels of an image; it must be given to :meth:`add` afterwards as well.
 
+        Args:
+            regions: (H, W), 0 = good, every other number a region of the defect mask.
+        """
         if self._thresholds is not None:
             raise ValueError("All defects must be gathered before good pixels are counted")
-        defect = np.asarray(mask, dtype=bool)
+        defect = regions != 0
         if not defect.any():
             return
         values = self._checked(anomaly_map, defect, number=len(self._bad) + 1)
-        regions, found = ndimage.label(defect, structure=_EIGHT_CONNECTED)
-        self._n_regions += int(found)
-        inside = regions[defect]
+        _, place, pixels = np.unique(regions[defect], return_inverse=True, return_counts=True)
+        self._n_regions += pixels.size
         self._bad.append(values[defect])
-        self._weights.append(1.0 / np.bincount(inside)[inside])
+        self._weights.append(1.0 / pixels[place])
 
     def add(self, anomaly_map: FloatArray, mask: NDArray[np.bool_]) -> None:
         """Count an image and its good pixels.

@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from ssn_core import crossfit, pipeline
+from ssn_core import crossfit, metrics, pipeline
 from ssn_core.backbone import load_backbone
 from ssn_core.calibration import calibrate, check_scale_crosswise, map_peaks
 from ssn_core.crossval import assign_folds, cross_validate
@@ -321,3 +322,28 @@ def test_a_mask_of_an_image_that_a_person_calls_good_marks_nothing(labelled: lis
     assert corrected is not None
     assert not corrected.any()
     assert dataclasses.replace(bad, mask=None).load_mask((64, 64)) is None
+
+
+def test_the_regions_of_a_mask_are_those_that_were_drawn_and_its_pixels_those_of_the_mask(
+    labelled: list[LabelledImage], tmp_path: Path
+) -> None:
+    drawn = np.zeros((128, 128), dtype=np.uint8)
+    for step in range(100):
+        drawn[10 + step // 2, 10 + step] = 255  # a crack, one pixel wide
+    drawn[100:110, 20:40] = 255
+    path = tmp_path / "mask.png"
+    Image.fromarray(drawn).save(path)
+    bad = dataclasses.replace(next(i for i in labelled if i.bad), mask=path)
+    for size in ((128, 128), (64, 64), (48, 80)):
+        mask, regions = bad.load_mask(size), bad.load_regions(size)
+        assert mask is not None
+        assert regions is not None
+        assert ((regions > 0) == mask).all()
+        assert set(np.unique(regions)) == {0, 1, 2}
+    mask = bad.load_mask((48, 80))
+    assert mask is not None
+    assert metrics.regions_of(mask).max() > 5  # scaling has torn the crack
+    good = dataclasses.replace(bad, bad=False).load_regions((64, 64))
+    assert good is not None
+    assert not good.any()
+    assert dataclasses.replace(bad, mask=None).load_regions((64, 64)) is None
