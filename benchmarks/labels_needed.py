@@ -244,7 +244,9 @@ def _made_of(
     weights_hash: str,
 ) -> str:
     data = sorted((image.key, bool(image.bad), folds[image.key]) for image in images)
-    how = [order, *(one.weights_hash for one in describing_backbones(None))] if order == "queue" else [order]
+    how = [order]
+    if order == "queue":
+        how += ["outliers to all backbones in turns", *(one.weights_hash for one in describing_backbones(None))]
     made = json.dumps([data, recipe.settings(), options.rounds, options.target, *how, weights_hash])
     return hashlib.sha256(made.encode()).hexdigest()[:16]
 

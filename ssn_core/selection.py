@@ -22,8 +22,11 @@ Places = NDArray[np.int64]
 # of different parts are 0.24 apart.
 SAME_WITHIN = 0.15
 # In units of the distance to the nearest image of another part. Chosen on what `python -m benchmarks.same_view` prints:
-# another photograph of the same view is mostly below it, another side of the part hardly ever.
+# another photograph of the same view, 1 % aside, is mostly below it, another side of the part hardly ever.
 SAME_VIEW_WITHIN = 0.75
+_OTHER_PARTS = (
+    10  # so many there must be: the nearest of a few may be another product, and far from all sides of a part
+)
 _STRANGERS = 2000  # images of other parts that are looked at for the nearest
 MAX_STACK = 24  # images; what "label all" is for must be seen at a glance
 AXES = 32  # of the reduced descriptors
@@ -170,7 +173,12 @@ def stacks(
         sizes[group] = sizes.get(group, 0) + 1
         if described[place]:
             members.setdefault((group, bool(side[place])), []).append(place)
-    nearest_other = nearest_of_others(descriptors, np.unique(groups, return_inverse=True)[1], described)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    nearest_other = nearest_of_others(descriptors, numbers, described)
+    usual = float(np.median(nearest_other[nearest_other > 0])) if nearest_other.any() else 0.0
+    nearest_other = np.minimum(nearest_other, usual)  # the only part of its kind has nothing near
+    if len(np.unique(numbers[described])) <= _OTHER_PARTS:
+        nearest_other[:] = 0.0
     found = np.full(len(groups), -1, dtype=np.int32)
     number = 0
     for (group, _), of_part in members.items():
@@ -194,18 +202,21 @@ def stacks(
 def nearest_of_others(
     descriptors: NDArray[np.floating], groups: NDArray[np.integer], described: NDArray[np.bool_], *, seed: int = 0
 ) -> Floats:
-    """(N,) distance of each image to the nearest of up to 2,000 images of other groups; 0 where there is none.
+    """(N,) distance of each image to the nearest of up to 2,000 images (drawn, if there are more) of other groups.
+
+    0 where there is none, and where nobody asks.
 
     Args:
         descriptors: (N, D).
-        groups: (N,) numbers; only images whose group has several are looked at.
+        groups: (N,) numbers; only images whose group has 2 to MAX_STACK are looked at.
         described: (N,) whether an image has a descriptor.
     """
     found = np.zeros(len(groups), dtype=np.float32)
     strangers = np.flatnonzero(described)
     if len(strangers) > _STRANGERS:
         strangers = np.random.default_rng(seed).choice(strangers, _STRANGERS, replace=False)
-    asked = np.flatnonzero(described & (np.bincount(groups)[groups] > 1)) if len(groups) else strangers
+    sizes = np.bincount(groups)[groups] if len(groups) else groups
+    asked = np.flatnonzero(described & (sizes > 1) & (sizes <= MAX_STACK))
     others = descriptors[strangers].astype(np.float32)
     centre = others.mean(axis=0) if len(others) else 0.0
     others -= centre

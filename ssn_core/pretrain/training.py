@@ -133,7 +133,7 @@ def pretrain(
     step, seconds = 0, 0.0
     if state_file is not None and state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
-        if state["settings"] != asdict(settings):
+        if {"start": "", **state["settings"]} != asdict(settings):  # runs before there was a start
             raise SettingError(
                 "The state file belongs to a run with other settings",
                 value=str(state_file),

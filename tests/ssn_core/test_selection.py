@@ -63,23 +63,35 @@ def test_beyond_those_chosen_one_by_one_uncertainty_alone_decides() -> None:
 
 
 def test_images_of_one_part_and_near_duplicates_are_stacks() -> None:
-    descriptors = far_apart(12)
+    descriptors = far_apart(14)
     descriptors[7] = descriptors[3] + 0.001
     descriptors[[1, 5]] = descriptors[0] * np.array([[1.2], [0.8]], np.float32)  # taken again, a little aside
-    groups = ["a", "a", "b", "c", "d", "a", "e", "f", "g", "h", "i", "j"]
+    groups = ["a", "a", "b", "c", "d", "a", "e", "f", "g", "h", "i", "j", "k", "l"]
     found = selection.stacks(descriptors, groups)
     assert found[0] == found[1] == found[5] >= 0
     assert found[3] == found[7] >= 0
     assert found[3] != found[0]
-    assert (found[[2, 4, 6, 8, 9, 10, 11]] == -1).all()
+    assert (found[[2, 4, 6, 8, 9, 10, 11, 12, 13]] == -1).all()
 
 
 def test_sides_of_a_part_that_look_different_are_no_stack() -> None:
-    sides = far_apart(8)
-    assert (selection.stacks(sides, ["part"] * 8) == -1).all()
-    sides[6] = sides[2] * 0.9
-    found = selection.stacks(sides, ["part"] * 8)
-    assert found.tolist() == [-1, -1, 0, -1, -1, -1, 0, -1]
+    descriptors, groups = far_apart(28), ["part"] * 8 + [f"stranger {n}" for n in range(20)]
+    assert (selection.stacks(descriptors, groups) == -1).all()
+    descriptors[6] = descriptors[2] * 0.7  # taken again: 0.3 of its length away
+    assert selection.stacks(descriptors, groups)[:8].tolist() == [-1, -1, 0, -1, -1, -1, 0, -1]
+
+
+@pytest.mark.parametrize("n_strangers", [1, 3, 8])
+def test_a_few_strangers_far_away_make_no_stack_of_different_sides(n_strangers: int) -> None:
+    descriptors, groups = far_apart(8 + n_strangers), ["part"] * 8 + [f"stranger {n}" for n in range(n_strangers)]
+    descriptors[8:] += 3  # another product
+    assert (selection.stacks(descriptors, groups) == -1).all()
+
+
+def test_the_only_part_of_its_kind_is_no_stack_either() -> None:
+    descriptors = far_apart(8 + 60)
+    descriptors[:8] += 8
+    assert (selection.stacks(descriptors, ["part"] * 8 + [f"other {n // 3}" for n in range(60)])[:8] == -1).all()
 
 
 def test_images_that_a_model_judges_differently_never_share_a_stack() -> None:
@@ -90,11 +102,11 @@ def test_images_that_a_model_judges_differently_never_share_a_stack() -> None:
     found = selection.stacks(descriptors, groups, sides)
     assert found[3] == found[13] == -1
     assert found[4] == found[14] >= 0
-    same_view = far_apart(5)
+    same_view = far_apart(14)
     same_view[1:3] = same_view[0] * np.array([[0.9], [1.1]], np.float32)
-    groups = ["part", "part", "part", "other", "another"]
-    assert selection.stacks(same_view, groups).tolist() == [0, 0, 0, -1, -1]
-    assert selection.stacks(same_view, groups, np.arange(5) == 2).tolist() == [0, 0, -1, -1, -1]
+    groups = ["part"] * 3 + [f"other {n}" for n in range(11)]
+    assert selection.stacks(same_view, groups).tolist() == [0, 0, 0, *[-1] * 11]
+    assert selection.stacks(same_view, groups, np.arange(14) == 2).tolist() == [0, 0, -1, *[-1] * 11]
 
 
 def test_a_batch_that_shares_a_group_is_no_stack() -> None:
@@ -107,7 +119,7 @@ def test_a_batch_that_shares_a_group_is_no_stack() -> None:
     assert (selection.stacks(np.stack((*alike[1:], *strangers)), ["part"] * (n - 1) + names)[: n - 1] == 0).all()
 
 
-def test_the_nearest_image_of_another_part_is_found_as_by_looking_at_each() -> None:
+def test_the_nearest_image_of_another_part_is_found_as_by_looking_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
     descriptors, groups = far_apart(600), RNG.integers(0, 250, 600)
     described = RNG.random(600) < 0.9
     found = selection.nearest_of_others(descriptors, groups, described)
@@ -118,6 +130,15 @@ def test_the_nearest_image_of_another_part_is_found_as_by_looking_at_each() -> N
         others = descriptors[described & (groups != groups[place])]
         expected = np.linalg.norm(others - descriptors[place], axis=1).min()
         assert found[place] == pytest.approx(expected, rel=1e-4)
+    counted, drawn = (groups == groups[:, None]).sum(axis=1), 40
+    monkeypatch.setattr(selection, "_STRANGERS", drawn)
+    some = selection.nearest_of_others(descriptors, groups, described)
+    assert (some[described & (counted > 1)] >= found[described & (counted > 1)] * (1 - 1e-4)).all()
+    for place in np.flatnonzero(described & (counted > 1))[:50]:  # each is the distance of an image of another group
+        distances = np.linalg.norm(descriptors - descriptors[place], axis=1)
+        nearest = np.abs(distances - some[place]).argmin()
+        assert distances[nearest] == pytest.approx(some[place], rel=1e-4)
+        assert groups[nearest] != groups[place]
     alone = selection.nearest_of_others(descriptors[:3], np.zeros(3, int), np.ones(3, bool))
     assert alone.tolist() == [0, 0, 0]  # nothing to compare with: no stack
 

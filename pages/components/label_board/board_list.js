@@ -55,6 +55,7 @@ class BoardList {
     this.pictures = new Map(); // image -> full-size Image, fetched ahead
     this.filter = null;
     this.picked = null; // the order that the inspector chose in this tab; null: none, so the best one that can be had
+    this.waiting = false; // the best order could not be had yet, and the list stays as it is until it is asked for
     this.order = "oldest";
     this.reason = ""; // why the order cannot be had, for people
     this.all = null; // every image of the list, in its order; null: not loaded yet
@@ -86,12 +87,17 @@ class BoardList {
 
   /** The order that saves labels, where there is something to label; what is labelled is looked through as it came in. */
   bestOrder(filter) {
-    return filter === "none" ? "informative" : "oldest";
+    return filter === "none" && !this.waiting ? "informative" : "oldest";
   }
 
   /** Whether the order that saves labels can be had by now, although this list was read without it. */
   get betterIsReady() {
-    return this.picked === null && this.order !== this.bestOrder(this.filter) && this.leases.compared;
+    return this.picked === null && this.filter === "none" && this.waiting && this.leases.compared;
+  }
+
+  takeBetter() {
+    this.waiting = false;
+    this.load(this.filter);
   }
 
   async get(path, query) {
@@ -123,6 +129,7 @@ class BoardList {
       if (turn !== this.turn) return;
       if (reason && picked === null) {
         this.order = order = "oldest"; // nobody waits until the images have been compared
+        this.waiting = true;
         ({ ids, stacks, reason } = await this.get("/ssn/list", { filter, order }));
         if (turn !== this.turn) return;
       }

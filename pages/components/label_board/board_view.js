@@ -81,7 +81,7 @@ class BoardView extends BoardList {
       this.root.focus({ preventScroll: true }); // letters are for the board again, not for the menu
     };
     p.refresh = press(make("button", { className: "plain", textContent: "Refresh list", title: "Read the list again, as it is now" }), () => this.load(this.filter));
-    p.better = press(make("button", { className: "plain", textContent: `${ORDERS.informative}: ready now`, title: "The images have been compared. Labelled in this order, fewer of them are enough" }), () => this.load(this.filter));
+    p.better = press(make("button", { className: "plain", textContent: `${ORDERS.informative}: ready now`, title: "The images have been compared. Labelled in this order, fewer of them are enough" }), () => this.takeBetter());
     p.stacks = press(make("button", { className: "plain toggle", textContent: "Stacks" }), () => this.showStacks(!this.stacked));
     p.stacks.title = "Near-duplicates and images of one view of a part on one tile, with one verdict for all";
     p.size = make("input", { type: "range", min: EDGE.min, max: EDGE.max, step: 10, value: this.edge });

@@ -5,7 +5,7 @@
 const LEASE_MOST = 400; // images asked for in one request
 const LEASE_PAUSE_MS = 250; // between two requests
 const LEASE_DEFAULT_S = 45;
-const LOOK_MS = 5000; // between two looks at whether the leases have to be renewed
+const LOOK_MS = 5000; // between two looks
 const AWAY_MS = 180000; // without a key or the pointer: whoever left his place holds nothing up
 const QUIET_MS = 5000; // after a request that failed
 
@@ -22,10 +22,15 @@ class Leases {
     this.compared = false; // whether the server has compared the images with each other, so that the best to label are known
     this.off = false;
     this.open = false;
+    this.timer = null; // while open: the look at whether the leases have to be renewed
     this.renewAt = this.quietUntil = 0;
     this.activeAt = performance.now();
-    for (const kind of ["keydown", "pointermove", "pointerdown", "wheel"])
-      addEventListener(kind, () => (this.activeAt = performance.now()), { capture: true, passive: true });
+    const active = () => {
+      const back = this.away;
+      this.activeAt = performance.now();
+      if (back && this.open) this.want(this.wanted, this.near); // at once: others may have the images by now
+    };
+    for (const kind of ["keydown", "pointermove", "pointerdown", "wheel"]) addEventListener(kind, active, { capture: true, passive: true });
   }
 
   get away() {
@@ -50,6 +55,7 @@ class Leases {
   want(images, near) {
     if (this.off) return;
     this.open = true;
+    this.timer ??= setInterval(() => this.want(this.wanted, this.near), LOOK_MS);
     this.wanted = images.slice(0, LEASE_MOST);
     this.near = near;
     const stale = performance.now() > this.renewAt;
@@ -90,8 +96,6 @@ class Leases {
       this.busy = false;
       if (this.open) this.want(this.wanted, this.near);
     }, LEASE_PAUSE_MS);
-    clearInterval(this.timer);
-    this.timer = setInterval(() => this.open && this.want(this.wanted, this.near), LOOK_MS);
   }
 
   request(images, release) {
@@ -103,6 +107,7 @@ class Leases {
   release() {
     this.open = false;
     clearInterval(this.timer);
+    this.timer = null;
     const images = [...this.mine].slice(0, LEASE_MOST);
     this.mine.clear();
     this.held.clear();
