@@ -68,7 +68,7 @@ class LabelledImage:
         """The regions of :meth:`load_mask` as they were drawn: (H, W) int32, 0 = good, else the region's number.
 
         They are told apart before the mask is scaled, which would tear thin ones: at 704 x 256 pixels the 51 drawn
-        regions of KolektorSDD fall into 64.
+        regions of KolektorSDD fall into 64. A region of which scaling leaves no pixel is missing.
 
         Raises:
             ImageError: the mask cannot be read.
