@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from benchmarks.labelled import add_settings, labelled_images
 from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
-from ssn_core.crossval import assign_folds
+from ssn_core.crossval import assign_folds, cross_validate
 from ssn_core.dataset import LabelledImage
 from ssn_core.features import TapCache
-from ssn_core.inference import best_device, device_title, score_cached
+from ssn_core.inference import best_device, device_title
+from ssn_core.map_files import MapFiles
 from ssn_core.metrics import regions_of
-from ssn_core.pipeline import fill_taps, fit
 from ssn_core.recipes import Recipe
 from ssn_core.rendering import to_display_size
 from ssn_core.reporting import Silent
@@ -70,18 +70,19 @@ def main() -> None:
 
 def out_of_fold_maps(recipe: Recipe, images: list[LabelledImage], weights: str) -> dict[str, NDArray[np.float32]]:
     """The map (h, w) of each image, by its key, from a network that has not seen its fold."""
-    device, folds = best_device(), assign_folds(images, from_data=True)
     backbone = load_backbone(recipe.backbone, weights=weights, padding=recipe.padding, local=recipe.has_local_head)
-    maps = {}
     with tempfile.TemporaryDirectory() as work:
-        taps = TapCache(Path(work), backbone, recipe.image_size)
-        fill_taps(taps, images, device=device, reporter=Silent())
-        for fold in sorted(set(folds.values())):
-            others = [image for image in images if folds[image.key] != fold]
-            net = fit(recipe, others, taps, device=device, reporter=Silent(), name=f"fold {fold}")
-            left_out = [image.key for image in images if folds[image.key] == fold]
-            maps.update({found.key: found.cam for found in score_cached(net, taps, left_out, device=device)})
-    return maps
+        maps = MapFiles(Path(work) / "maps")
+        cross_validate(
+            recipe,
+            images,
+            TapCache(Path(work) / "taps", backbone, recipe.image_size),
+            folds=assign_folds(images, from_data=True),
+            device=best_device(),
+            reporter=Silent(),
+            maps=maps,
+        )
+        return {image.key: maps.read(image.key) for image in images}
 
 
 def measured(images: list[LabelledImage], maps: dict[str, NDArray[np.float32]], recipe: Recipe) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def cross_validate(
     pooling_fractions: Sequence[float] = (),
     device: torch.device,
     reporter: Reporter,
+    maps: MapFiles | None = None,
 ) -> dict[str, Any]:
     """Cross-validate a recipe.
 
@@ -75,6 +77,7 @@ def cross_validate(
         images: labelled images.
         folds: key -> fold name (:func:`assign_folds`).
         pooling_fractions: candidates for q, chosen per fold on its training folds; empty = the recipe's own.
+        maps: where the held-out maps are kept; None: they are gone afterwards.
 
     Returns:
         `pooled` and `folds` (figures, counts and seconds each), `scores` by image, `seconds`, `device`, `settings`.
@@ -101,12 +104,12 @@ def cross_validate(
         raise SettingError(f"{recipe.name} has no pooling fraction to choose", value=list(pooling_fractions))
     if pooling_fractions and len(names) < 3:
         raise SettingError("Choosing the pooling fraction needs folds to choose on", value=len(names), expected="3")
-    with temporary_maps() as maps:
+    with ExitStack() as stack:
         return _cross_validate(
             recipe,
             images,
             taps,
-            maps,
+            stack.enter_context(temporary_maps()) if maps is None else maps,
             folds=folds,
             pooling_fractions=pooling_fractions,
             device=device,

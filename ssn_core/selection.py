@@ -167,13 +167,10 @@ def stacks(
     side = np.zeros(len(groups), dtype=bool) if sides is None else sides
     described = np.isfinite(descriptors).all(axis=1) if len(groups) else np.zeros(0, dtype=bool)
     typical = typical_distance(descriptors[described].astype(np.float32))
-    members: dict[tuple[str, bool], list[int]] = {}
-    sizes: dict[str, int] = {}
-    for place, group in enumerate(groups):
-        sizes[group] = sizes.get(group, 0) + 1
-        if described[place]:
-            members.setdefault((group, bool(side[place])), []).append(place)
     numbers = np.unique(groups, return_inverse=True)[1]
+    members: dict[tuple[int, bool], list[int]] = {}
+    for place in np.flatnonzero(described & (np.bincount(numbers)[numbers] <= MAX_STACK)).tolist():
+        members.setdefault((int(numbers[place]), bool(side[place])), []).append(place)
     nearest_other = nearest_of_others(descriptors, numbers, described)
     usual = float(np.median(nearest_other[nearest_other > 0])) if nearest_other.any() else 0.0
     nearest_other = np.minimum(nearest_other, usual)  # the only part of its kind has nothing near
@@ -181,9 +178,9 @@ def stacks(
         nearest_other[:] = 0.0
     found = np.full(len(groups), -1, dtype=np.int32)
     number = 0
-    for (group, _), of_part in members.items():
+    for of_part in members.values():
         left = np.array(of_part)
-        while len(left) > 1 and sizes[group] <= MAX_STACK:
+        while len(left) > 1:
             within = SAME_VIEW_WITHIN * np.minimum(nearest_other[left[0]], nearest_other[left])
             near = _full_distance(descriptors, left[0], left) <= within
             if near.sum() > 1:

@@ -30,6 +30,7 @@ from ssn_core.reporting import Reporter
 from ssn_core.terminal import write
 
 _FIGURES = ("ap_det", "i_auroc", "ap_loc", "p_auroc", "aupro")
+_COUNTED = "AUPRO of the regions as drawn"  # a row that was counted otherwise is measured again, not kept beside these
 _TITLES = {"ap_det": "AP-det", "i_auroc": "I-AUROC", "ap_loc": "AP-loc", "p_auroc": "P-AUROC", "aupro": "AUPRO"}
 _LEARNS_FROM = {"labels": "image labels", "good": "good images", "masks": "all masks", "mixed": "labels and masks"}
 
@@ -61,7 +62,7 @@ class Row:
     torch: str
     date: str
     not_measured: str  # why; "" where it was
-    made_of: str  # SHA-256, shortened, of data, folds, weights and settings
+    made_of: str  # SHA-256, shortened, of data, folds, weights, settings and how figures are counted
     data: str  # SHA-256, shortened, of images, labels, folds and masks
 
     @property
@@ -119,7 +120,7 @@ def make_table(
         title = f"Row {number} of {len(recipes)}: {recipe.name}, {recipe.backbone}"
         try:
             backbone = backbone_of(recipe)
-            made_of = _digest([data, fold_column, backbone.weights_hash, recipe.settings()])
+            made_of = _digest([data, fold_column, backbone.weights_hash, recipe.settings(), _COUNTED])
             if any(row.made_of == made_of and not row.not_measured for row in rows):
                 say(f"{title}: is there already")
                 continue

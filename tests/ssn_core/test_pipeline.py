@@ -271,11 +271,14 @@ def test_the_scale_of_a_blind_model_is_still_usable() -> None:
     assert found.scale_high > found.scale_low
 
 
-def test_cross_validation_scores_every_image_once(labelled: list[LabelledImage], taps: TapCache) -> None:
-    folds = assign_folds(labelled, from_data=True)
+def test_cross_validation_scores_every_image_once(
+    labelled: list[LabelledImage], taps: TapCache, tmp_path: Path
+) -> None:
+    folds, maps = assign_folds(labelled, from_data=True), MapFiles(tmp_path)
     report = cross_validate(
-        quick(), labelled, taps, folds=folds, pooling_fractions=[0.02, 1.0], device=CPU, reporter=Silent()
+        quick(), labelled, taps, folds=folds, pooling_fractions=[0.02, 1.0], device=CPU, reporter=Silent(), maps=maps
     )
+    assert all(np.isfinite(maps.read(image.key)).all() for image in labelled)
     assert [fold["fold"] for fold in report["folds"]] == ["0", "1", "2"]
     assert len(report["scores"]) == 27
     for part in (report["pooled"], *report["folds"]):
