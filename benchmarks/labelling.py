@@ -117,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to type")
     parser.add_argument("--rate", type=float, default=10.0, help="keys a second")
     parser.add_argument("--pages-only", action="store_true", help="no typing: the routes and pages with a model alone")
+    parser.add_argument(
+        "--labels", type=int, default=used_project.LABELS, help="of the project in use, at most; three images of five"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
     options = parser.parse_args(arguments)
     if CHROMIUM is None and not options.pages_only:
@@ -125,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result: dict[str, Any] = {"images": options.images}
         if not options.pages_only:
             result = measure(Path(folder) / "data", n=options.images, seconds=options.seconds, rate=options.rate)
-        result |= measure_used(Path(folder) / "used", n=options.images)
+        result |= measure_used(Path(folder) / "used", n=options.images, n_labels=options.labels)
         result |= {
             "cpu": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
             "load": [round(value, 1) for value in os.getloadavg()],  # of 1, 5 and 15 minutes: other work counts
@@ -185,12 +188,12 @@ def measure(data_dir: Path, *, n: int, seconds: float, rate: float) -> dict[str,
     }
 
 
-def measure_used(data_dir: Path, *, n: int) -> dict[str, Any]:
-    """Routes and pages of a project with n images that has been in use; times in milliseconds."""
+def measure_used(data_dir: Path, *, n: int, n_labels: int) -> dict[str, Any]:
+    """Routes and pages of a project with n images that has been in use, n_labels of them labelled; times in milliseconds."""
     db = connect(Settings(data_dir=data_dir, database_url="", weights_dir=None))
     project = projects.create(db, name="Many").id
     fill(db, project, n)
-    model = used_project.use(db, project)[-1]
+    model = used_project.use(db, project, n_labels=n_labels)[-1]
     counts = projects.label_counts(db, project_id=project)
     server = AppServer(data_dir)
     server.start()

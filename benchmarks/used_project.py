@@ -44,20 +44,20 @@ from storage.images import Image as Stored
 from storage.training_jobs import labelled_images, summarise
 from tests.bench_seed import add_measurement
 
-LABELS = 5000  # at most; three images of five in a small project
+LABELS = 5000  # at most, unless asked otherwise; three images of five in a small project
 EVENTS_AT_ONCE = 200  # as a browser sends them
 OPINIONS, JUDGED, INSPECTED = 200, 200, 200  # images
 EDGE, CELLS = 64, 8  # px of the networks' input, cells of their maps on a side
 INSPECTORS = ("Ada", "Ben", "Cleo")
 
 
-def use(db: Database, project: int) -> list[registry.Model]:
+def use(db: Database, project: int, *, n_labels: int = LABELS) -> list[registry.Model]:
     """Give a project of images without labels all of it; the two models, the active one last."""
     rng = np.random.default_rng(11)
     projects.set_image_size(db, project_id=project, image_height=EDGE, image_width=EDGE)
     ids = images.ids(db, project_id=project)
     order = rng.permutation(len(ids))
-    taken = [ids[place] for place in sorted(order[: min(LABELS, 3 * len(ids) // 5)])]
+    taken = [ids[place] for place in sorted(order[: min(n_labels, 3 * len(ids) // 5)])]
     said = rng.choice(["good", "bad", "unsure"], size=len(taken), p=[0.86, 0.12, 0.02]).tolist()
     _label(db, project, taken, said)
     known = list(images.every(db, project_id=project, labels=("good", "bad")))
