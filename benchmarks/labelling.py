@@ -189,7 +189,7 @@ def measure(data_dir: Path, *, n: int, seconds: float, rate: float) -> dict[str,
 
 
 def measure_used(data_dir: Path, *, n: int, n_labels: int) -> dict[str, Any]:
-    """Routes and pages of a project with n images that has been in use, n_labels of them labelled; times in milliseconds."""
+    """Routes and pages of a project in use with n images, n_labels of them labelled at most; times in milliseconds."""
     db = connect(Settings(data_dir=data_dir, database_url="", weights_dir=None))
     project = projects.create(db, name="Many").id
     fill(db, project, n)

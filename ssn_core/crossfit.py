@@ -34,40 +34,40 @@ def deal_blocks(labels: NDArray[np.int8], groups: Sequence[str], *, blocks: int 
         (N,) from 0; None where only one group holds a bad image, or a good one: nothing can be left out then. Without
         any bad image the good ones alone are dealt, for rules that need no others.
     """
-    holds: dict[str, int] = {}  # 1 = good images, 2 = bad ones, 3 = both: a set for each group would take 200 bytes
-    for label, group in zip(labels.tolist(), groups, strict=True):
-        holds[group] = holds.get(group, 0) | (2 if label else 1)
-    holders = [sum(bool(found & kind) for found in holds.values()) for kind in (1, 2)]
-    n = min([blocks, *filter(None, holders)]) if holds else 0
+    number: dict[str, int] = {}  # of each group; all else is arrays, for 100,000 of them take a quarter of a second
+    of_image = np.fromiter((number.setdefault(group, len(number)) for group in groups), np.int64, count=len(groups))
+    good, bad = (np.isin(np.arange(len(number)), of_image[np.asarray(labels) == label]) for label in (0, 1))
+    n = min([blocks, *filter(None, (int(good.sum()), int(bad.sum())))]) if number else 0
     if n < 2:
         return None
-    order = sorted(holds, key=_shuffled)
-    order.sort(key=holds.__getitem__, reverse=True)  # those with a bad image first; equal ones stay in their order
-    block = {group: place % n for place, group in enumerate(order)}
-    return np.fromiter((block[group] for group in groups), dtype=np.int64, count=len(groups))
+    shuffled = np.fromiter(map(_shuffled, number), dtype="S32", count=len(number)).view(">u8").reshape(-1, 4)
+    order = np.lexsort((*shuffled.T[::-1], ~good, ~bad))  # those with a bad image first, of them those with both
+    block = np.empty(len(number), dtype=np.int64)
+    block[order] = np.arange(len(number)) % n
+    dealt: NDArray[np.int64] = block[of_image]
+    return dealt
 
 
 def thresholds_without(
-    labels: NDArray[np.int8], scores: NDArray[np.float64], groups: Sequence[str], choose: Choose
+    labels: NDArray[np.int8], scores: NDArray[np.float64], blocks: NDArray[np.int64] | None, choose: Choose
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """For each image the thresholds that a rule chooses on the other blocks.
 
     Args:
         labels: (N,) 0 good, 1 bad.
         scores: (N,) finite, each from a network that had not seen the image's group.
-        groups: (N,).
+        blocks: (N,) of :func:`deal_blocks`, dealt once for all rules: 100,000 names take a quarter of a second.
         choose: the rule.
 
     Returns:
         upper and lower ones, (N,) each, equal where the rule gives one threshold; None where blocks cannot be dealt, or
         the rule has no answer on some of them.
     """
-    block = deal_blocks(labels, groups)
-    if block is None:
+    if blocks is None:
         return None
     high, low = np.empty(len(scores)), np.empty(len(scores))
-    for left_out in range(int(block.max()) + 1):
-        here = block == left_out
+    for left_out in range(int(blocks.max()) + 1):
+        here = blocks == left_out
         try:
             upper, lower = choose(labels[~here], scores[~here])
         except SsnError:
@@ -77,10 +77,10 @@ def thresholds_without(
 
 
 def crosswise(
-    labels: NDArray[np.int8], scores: NDArray[np.float64], groups: Sequence[str], choose: Choose
+    labels: NDArray[np.int8], scores: NDArray[np.float64], blocks: NDArray[np.int64] | None, choose: Choose
 ) -> Outcome | None:
     """What a rule does to images that had no say in its thresholds; arguments and None as above."""
-    found = thresholds_without(labels, scores, groups, choose)
+    found = thresholds_without(labels, scores, blocks, choose)
     return None if found is None else outcome(labels, scores, *found)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssn_core import honest, metrics
+from ssn_core.crossfit import deal_blocks
 from ssn_core.dataset import LabelledImage
 from ssn_core.rendering import to_display_size
 
@@ -45,8 +46,8 @@ def count_at_threshold(
     """
     labels = np.array([bool(image.bad) for image in images], dtype=np.int8)
     found = np.array([scores[image.key] for image in images], dtype=np.float64)
-    groups = [image.group for image in images]
-    cuts = honest.cuts(labels, found, groups, held_out=held_out, threshold=threshold, threshold_low=None, how=how)
+    blocks = deal_blocks(labels, [image.group for image in images])
+    cuts = honest.cuts(labels, found, blocks, held_out=held_out, threshold=threshold, threshold_low=None, how=how)
     return cuts.count(labels, found).as_data()
 
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -91,7 +90,7 @@ class Cuts:
 def cuts(
     labels: NDArray[np.int8],
     scores: NDArray[np.float64],
-    groups: Sequence[str],
+    blocks: NDArray[np.int64] | None,
     *,
     held_out: str,
     threshold: float,
@@ -103,7 +102,7 @@ def cuts(
     Args:
         labels: (N,) 0 good, 1 bad; N = 0 and one class are allowed.
         scores: (N,) finite.
-        groups: (N,) images of one physical part share theirs.
+        blocks: (N,) of :func:`ssn_core.crossfit.deal_blocks`: what a rule is counted crosswise in.
         held_out: test | out_of_fold: the role of these images.
         threshold: in force, as is `threshold_low`.
         how: the words of the version in force (:mod:`ssn_core.rules`).
@@ -113,7 +112,7 @@ def cuts(
     as_they_are = (one, one if threshold_low is None else np.full(len(scores), threshold_low, dtype=np.float64))
     basis: Basis = "by_hand" if rule is None else "separate" if held_out != "out_of_fold" else "same"
     if rule is not None and basis == "same":
-        found = crossfit.thresholds_without(labels, scores, groups, rule.choose)
+        found = crossfit.thresholds_without(labels, scores, blocks, rule.choose)
         if found is not None:
             now = rule.choose(labels, scores)
             same = outcome(labels, scores, *now) == outcome(labels, scores, threshold, threshold_low)

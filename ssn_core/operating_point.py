@@ -14,6 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ssn_core.errors import ModelFolderError, SettingError
 from ssn_core.rules import FROM_TRAINING
 
@@ -54,6 +57,18 @@ def verdict(score: float, threshold: float, threshold_low: float | None = None) 
     if score >= threshold:
         return "bad"
     return "check" if threshold_low is not None and score >= threshold_low else "good"
+
+
+def verdicts(scores: NDArray[np.float64], threshold: float, threshold_low: float | None = None) -> NDArray[np.str_]:
+    """:func:`verdict` of each of (N,) scores.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    if np.isnan(scores).any():
+        raise ValueError("A score that is not a number has no verdict")
+    low = threshold if threshold_low is None else threshold_low
+    return np.select([scores >= threshold, scores >= low], ["bad", "check"], "good")
 
 
 def check_thresholds(threshold: float, threshold_low: float | None = None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssn_core.honest import Counted
+from ssn_core.operating_point import verdicts
 from storage import predictions, registry, thresholds
 from storage.db import Database
 
@@ -59,15 +61,28 @@ class Flip:
         return "right" if self.second == self.label else "wrong"
 
 
-def compare(db: Database, *, first_id: int, second_id: int) -> Comparison:
+def compare(
+    db: Database,
+    *,
+    first_id: int,
+    second_id: int,
+    held_out: Callable[[registry.Model], predictions.HeldOut] | None = None,
+) -> Comparison:
     """The images that both models were honest about, with both scores of each.
+
+    Args:
+        held_out: where the caller keeps a model's honest scores; None: they are read.
 
     Raises:
         SsnError: there is no such model.
     """
-    first, second = (predictions.held_out(db, model_id=number) for number in (first_id, second_id))
+    models = [registry.get(db, model_id=number) for number in (first_id, second_id)]
+    first, second = (held_out(model) if held_out else predictions.held_out(db, model_id=model.id) for model in models)
     shared, at_first, at_second = np.intersect1d(
-        np.array(first.image_ids, dtype=np.int64), np.array(second.image_ids, dtype=np.int64), return_indices=True
+        np.array(first.image_ids, dtype=np.int64),
+        np.array(second.image_ids, dtype=np.int64),
+        assume_unique=True,
+        return_indices=True,
     )
     counted = [
         thresholds.cuts(thresholds.in_force(db, model_id=number), one).count(
@@ -76,10 +91,10 @@ def compare(db: Database, *, first_id: int, second_id: int) -> Comparison:
         for number, one, places in ((first_id, first, at_first), (second_id, second, at_second))
     ]
     return Comparison(
-        first=registry.get(db, model_id=first_id),
-        second=registry.get(db, model_id=second_id),
-        image_ids=tuple(int(number) for number in shared),
-        names=tuple(first.names[index] for index in at_first),
+        first=models[0],
+        second=models[1],
+        image_ids=tuple(shared.tolist()),
+        names=tuple(map(first.names.__getitem__, at_first.tolist())),
         labels=first.labels[at_first],
         first_scores=first.scores[at_first],
         second_scores=second.scores[at_second],
@@ -92,23 +107,19 @@ def compare(db: Database, *, first_id: int, second_id: int) -> Comparison:
 
 def flips(compared: Comparison) -> list[Flip]:
     """The images with another verdict, the clearest of the second model's verdicts first."""
-    found = []
-    rows = zip(
-        compared.image_ids,
-        compared.names,
-        compared.labels.tolist(),
-        compared.first_scores.tolist(),
-        compared.second_scores.tolist(),
-        strict=True,
+    models, scores = (compared.first, compared.second), (compared.first_scores, compared.second_scores)
+    first, second = (
+        verdicts(values, model.threshold, model.threshold_low) for model, values in zip(models, scores, strict=True)
     )
-    for image_id, name, bad, first_score, second_score in rows:
-        first, second = compared.first.verdict(first_score), compared.second.verdict(second_score)
-        if first != second:
-            label = "bad" if bad else "good"
-            found.append(Flip(image_id, name, label, first, second, first_score, second_score))
-    second_model = compared.second
-    lines = [line for line in (second_model.threshold, second_model.threshold_low) if line is not None]
-    return sorted(found, key=lambda flip: -min(abs(flip.second_score - line) for line in lines))
+    lines = [line for line in (models[1].threshold, models[1].threshold_low) if line is not None]
+    clear = np.min([np.abs(scores[1] - line) for line in lines], axis=0)
+    changed = np.flatnonzero(first != second)
+    changed = changed[np.argsort(-clear[changed], kind="stable")]
+    columns = (np.where(compared.labels == 1, "bad", "good"), first, second, *scores)
+    return [
+        Flip(compared.image_ids[place], compared.names[place], *found)
+        for place, *found in zip(changed.tolist(), *(column[changed].tolist() for column in columns), strict=True)
+    ]
 
 
 def regrets(found: list[Flip]) -> tuple[list[Flip], list[Flip]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, ScalarSelect, SQLColumnExpression, and_, case, func, or_, select, tuple_
 
+from ssn_core.crossfit import deal_blocks
 from ssn_core.errors import SsnError
 from storage import images, registry
 from storage.db import Database, insert_for
@@ -64,6 +66,11 @@ class HeldOut:
     n_good: int
     n_bad: int
     kind: str  # their role: test | out_of_fold; calibration, where thresholds are chosen
+
+    @cached_property
+    def blocks(self) -> NDArray[np.int64] | None:
+        """What a rule is counted crosswise in (:func:`ssn_core.crossfit.deal_blocks`)."""
+        return deal_blocks(self.labels, self.groups)
 
 
 def store(db: Database, *, model_id: int, rows: Iterable[tuple[int, float, str]]) -> int:

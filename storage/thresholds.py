@@ -91,7 +91,7 @@ def cuts(version: Version, held_out: predictions.HeldOut) -> honest.Cuts:
     return honest.cuts(
         held_out.labels,
         held_out.scores,
-        held_out.groups,
+        held_out.blocks,
         held_out=held_out.kind,
         threshold=version.threshold,
         threshold_low=version.threshold_low,

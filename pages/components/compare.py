@@ -11,6 +11,7 @@ import streamlit as st
 from pages.components import resources, state
 from pages.components.compare_charts import Curve, roc_pair
 from pages.components.flip_tiles import draw_tiles
+from pages.components.held_out import held_out_scores
 from pages.components.model_figures import MEANING, SPLITS, interval_words, rate_words
 from pages.components.project import go, model_title
 from pages.components.text import NOT_AVAILABLE, count, figure, prose
@@ -53,7 +54,7 @@ def draw_compare(project: projects.Project) -> None:
         go("train", "Train another model")
         return
     first, second = _choose(project, models)
-    compared = comparison.compare(resources.database(), first_id=first.id, second_id=second.id)
+    compared = compared_now(first.id, second.id)
     if not compared.image_ids:
         st.info(why_none(compared), icon=":material/info:")
         return
@@ -62,6 +63,14 @@ def draw_compare(project: projects.Project) -> None:
     _draw_flips(project, compared)
     with st.expander("How the two are compared"):
         st.markdown(how(compared))
+
+
+def compared_now(first_id: int, second_id: int) -> Comparison:
+    """Two models on the images that both were honest about, with the labels of today."""
+    db = resources.database()
+    return comparison.compare(
+        db, first_id=first_id, second_id=second_id, held_out=lambda model: held_out_scores(db, model)
+    )
 
 
 def _choose(project: projects.Project, models: list[registry.Model]) -> tuple[registry.Model, registry.Model]:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from pages.components import resources, state
 from pages.components.errors import show_errors
+from pages.components.held_out import held_out_scores
 from pages.components.project import go
 from pages.components.suggestions import Suggestion, Targets, suggest
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, moment, plain, prose
 from pages.components.threshold_board import LEVEL, Area, Chance, Claims, Operating, operating, threshold_board
-from ssn_core import crossfit, honest, intervals, metrics, probability, rates, rules
+from ssn_core import honest, intervals, metrics, probability, rates, rules
 from ssn_core.errors import SsnError
-from storage import labels as label_events
 from storage import predictions, registry, thresholds
 from storage.db import Database
 
@@ -46,7 +46,7 @@ def draw_evaluation(model_id: int) -> None:
         state.take_targets(model_id)
         _save_what_was_asked(model_id)
         model = registry.get(db, model_id=model_id)
-        held_out = labelled_scores(db, model, model.held_out)
+        held_out = held_out_scores(db, model)
         if _explain_what_is_missing(held_out):
             _draw(db, model, held_out)
 
@@ -93,7 +93,7 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
         counted=_counted(
             held_out.labels,
             held_out.scores,
-            held_out.groups,
+            held_out.blocks,
             held_out.kind,
             versions[0].threshold,
             versions[0].threshold_low,
@@ -108,35 +108,14 @@ def _draw(db: Database, model: registry.Model, held_out: predictions.HeldOut) ->
     _images_table(model, held_out, operating(state.board_told(model.id, "operating"), versions[0]))
 
 
-def labelled_scores(db: Database, model: registry.Model, role: str) -> predictions.HeldOut:
-    """A model's scores of the images that played this role and are labelled now, read again only when they changed."""
-    newest = label_events.project_history(db, project_id=model.project_id, limit=1)
-    scored = predictions.count_scored(db, model_id=model.id)
-    return _read(db, str(db.engine.url), model.id, role, newest[0].id if newest else 0, scored)
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _read(
-    _db: Database,
-    url: str,  # noqa: ARG001
-    model_id: int,
-    role: str,
-    newest_label: int,  # noqa: ARG001
-    scored: int,  # noqa: ARG001
-) -> predictions.HeldOut:
-    # Reading 100,000 scores takes a second: they change with a label, and while a training stores them; never with a
-    # threshold.
-    return predictions.with_role(_db, model_id=model_id, role=role)
-
-
 def _chosen_on(db: Database, model: registry.Model, held_out: predictions.HeldOut) -> predictions.HeldOut:
     """The scores that thresholds may be chosen on: never those of test images."""
-    return labelled_scores(db, model, "calibration") if held_out.kind == "test" else held_out
+    return held_out_scores(db, model, "calibration") if held_out.kind == "test" else held_out
 
 
 def _dealt(chosen: predictions.HeldOut) -> bool:
     """Whether rules are counted crosswise on these scores."""
-    return chosen.kind == "out_of_fold" and crossfit.deal_blocks(chosen.labels, chosen.groups) is not None
+    return chosen.kind == "out_of_fold" and chosen.blocks is not None
 
 
 def _where_chosen(chosen: predictions.HeldOut) -> str:
@@ -149,15 +128,15 @@ def _where_chosen(chosen: predictions.HeldOut) -> str:
 
 
 def _suggested_on(chosen: predictions.HeldOut, targets: Targets) -> list[Suggestion]:
-    groups = None if chosen.kind == "calibration" else chosen.groups
-    return _suggestions(chosen.labels, chosen.scores, targets, groups)
+    out_of_fold = chosen.kind != "calibration"
+    return _suggestions(chosen.labels, chosen.scores, targets, out_of_fold, chosen.blocks if out_of_fold else None)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _counted(
     labels: NDArray[np.int8],
     scores: NDArray[np.float64],
-    groups: tuple[str, ...],
+    blocks: NDArray[np.int64] | None,
     held_out: str,
     threshold: float,
     threshold_low: float | None,
@@ -165,7 +144,7 @@ def _counted(
 ) -> honest.Counted:
     # Not of a version and HeldOut as they are: to see whether it is known, 100,000 names would be hashed.
     cuts = honest.cuts(
-        labels, scores, groups, held_out=held_out, threshold=threshold, threshold_low=threshold_low, how=how
+        labels, scores, blocks, held_out=held_out, threshold=threshold, threshold_low=threshold_low, how=how
     )
     return cuts.count(labels, scores)
 
@@ -189,9 +168,13 @@ def _area(value: float | None, interval: rates.Interval | None) -> Area | None:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _suggestions(
-    labels: NDArray[np.int8], scores: NDArray[np.float64], targets: Targets, groups: tuple[str, ...] | None
+    labels: NDArray[np.int8],
+    scores: NDArray[np.float64],
+    targets: Targets,
+    out_of_fold: bool,  # hashed by its place
+    blocks: NDArray[np.int64] | None,
 ) -> list[Suggestion]:
-    return suggest(labels, scores, targets, groups=groups)
+    return suggest(labels, scores, targets, out_of_fold=out_of_fold, blocks=blocks)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -217,7 +200,7 @@ def _save_what_was_asked(model_id: int) -> None:
         newest = thresholds.history(db, model_id=model_id)[0]
         wanted = operating({**asked, "version": newest.id}, newest)
         if (wanted.high, wanted.low) != (newest.threshold, newest.threshold_low) and state.inspector():
-            chosen = _chosen_on(db, model, labelled_scores(db, model, model.held_out))
+            chosen = _chosen_on(db, model, held_out_scores(db, model))
             thresholds.save(
                 db,
                 model_id=model_id,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.components import resources
+from pages.components.held_out import held_out_scores
 from pages.components.text import NOT_AVAILABLE, figure, percent, prose
 from ssn_core import metrics
 from ssn_core.honest import Counted
 from ssn_core.intervals import ap_interval, auroc_interval
 from ssn_core.rates import Interval, rate_interval
-from storage import lineage, predictions, thresholds
+from storage import lineage, registry, thresholds
 
 SPLITS = {"test": "fixed test split", "out_of_fold": "out-of-fold"}
 MEANING = {
@@ -72,7 +73,8 @@ def model_figures(
     scored: int,  # noqa: ARG001
 ) -> Figures:
     """The figures of a model; kept until the thresholds, the project's newest label or the number of scores changes."""
-    held_out = predictions.held_out(resources.database(), model_id=model_id)
+    db = resources.database()
+    held_out = held_out_scores(db, registry.get(db, model_id=model_id))
     truth, scores = held_out.labels, held_out.scores
     return Figures(
         n_good=held_out.n_good,

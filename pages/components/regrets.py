@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.components import resources, state
-from pages.components.compare import basis, why_none
+from pages.components import state
+from pages.components.compare import basis, compared_now, why_none
 from pages.components.errors import show_errors
 from pages.components.flip_tiles import draw_tiles
 from pages.components.text import count, plain
@@ -29,7 +29,7 @@ def draw_regrets(project: projects.Project, points: Sequence[Point]) -> None:
     st.subheader("What the fast model costs: the regret list", anchor=False)
     with show_errors():
         fast, slow = _choose(project, points, pair)
-        compared = comparison.compare(resources.database(), first_id=fast.model_id, second_id=slow.model_id)
+        compared = compared_now(fast.model_id, slow.model_id)
         if not compared.image_ids:
             st.info(why_none(compared, NAMES), icon=":material/info:")
             return

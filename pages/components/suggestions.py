@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -76,20 +76,22 @@ def suggest(
     scores: NDArray[np.float64],
     targets: Targets,
     *,
-    groups: Sequence[str] | None = None,
+    out_of_fold: bool,
+    blocks: NDArray[np.int64] | None,
 ) -> list[Suggestion]:
     """All rules on these scores: those of calibration images, or out-of-fold ones.
 
     Args:
         labels: (N,) 0 good, 1 bad.
         scores: (N,) finite.
-        groups: (N,) of out-of-fold scores, which are also those to count on: each rule is then counted crosswise, where
-            there are parts enough (:func:`ssn_core.crossfit.deal_blocks`).
+        out_of_fold: the scores are also those to count on: each rule is then counted crosswise, where there are parts
+            enough.
+        blocks: (N,) then, of :func:`ssn_core.crossfit.deal_blocks`.
 
     A rule that has no answer here (a class is missing, both costs are 0) says why.
     """
-    dealt = groups is not None and crossfit.deal_blocks(labels, groups) is not None
-    basis: honest.Basis = "separate" if groups is None else "crosswise" if dealt else "same"
+    dealt = out_of_fold and blocks is not None
+    basis: honest.Basis = "separate" if not out_of_fold else "crosswise" if dealt else "same"
     found = []
     for name, rule in _rules(targets).items():
         try:
@@ -98,8 +100,8 @@ def suggest(
             found.append(Suggestion(name, rule, None, reason=error.what))
             continue
         counted, uncounted = None, None
-        if dealt and groups is not None:
-            counted = crossfit.crosswise(labels, scores, groups, rule.choose)
+        if dealt:
+            counted = crossfit.crosswise(labels, scores, blocks, rule.choose)
             uncounted = None if counted is not None else "Without a fifth of the parts this rule has no answer"
         rests_on: honest.Basis = "same" if uncounted else basis
         found.append(
@@ -110,7 +112,7 @@ def suggest(
                 low,
                 counted=counted,
                 uncounted=uncounted,
-                note=honest.note(rests_on, "test" if groups is None else "out_of_fold"),
+                note=honest.note(rests_on, "out_of_fold" if out_of_fold else "test"),
                 flatters=honest.flatters(rests_on),
             )
         )

@@ -9,7 +9,8 @@ import streamlit as st
 
 from pages.components import resources, state
 from pages.components.errors import show_errors
-from pages.components.evaluation import areas, labelled_scores
+from pages.components.evaluation import areas
+from pages.components.held_out import held_out_scores
 from pages.components.job_progress import job_panel
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, plain, prose
 from pages.components.tradeoff_board import tradeoff_board
@@ -46,7 +47,7 @@ def measured_points(project: projects.Project, models: Sequence[registry.Model])
     measured = benchmarks.results(db, project_id=project.id)
     points = []
     for number, model in enumerate(sorted(models, key=lambda one: one.id), start=1):
-        held_out = labelled_scores(db, model, model.held_out)
+        held_out = held_out_scores(db, model)
         area = areas(held_out.labels, held_out.scores)["auroc"]
         row = measured[model.id].row if model.id in measured else None
         reasons = []

@@ -304,7 +304,10 @@ def test_a_suggestion_is_taken_over_by_one_click_and_typed_targets_are_remembere
     expect(row).to_contain_text(f"{expected:.3f}", timeout=15_000)
     groups = [group for (group,) in app_server.query("SELECT group_key FROM images ORDER BY id")]
     counted = crossfit.crosswise(
-        LABELS, SCORES, groups, lambda labels, scores: (thresholds.escape_at_most(labels, scores, 0.25), None)
+        LABELS,
+        SCORES,
+        crossfit.deal_blocks(LABELS, groups),
+        lambda labels, scores: (thresholds.escape_at_most(labels, scores, 0.25), None),
     )
     assert counted is not None
     escapes = f"{100 * (counted.escape_rate or 0):.1f} %"
@@ -330,7 +333,7 @@ def test_the_honest_figure_stands_below_the_tiles_until_the_threshold_is_moved_b
     app_server: AppServer, page: Page, model_id: int
 ) -> None:
     groups = [group for (group,) in app_server.query("SELECT group_key FROM images ORDER BY id")]
-    counted = crossfit.crosswise(LABELS, SCORES, groups, YOUDEN.choose)
+    counted = crossfit.crosswise(LABELS, SCORES, crossfit.deal_blocks(LABELS, groups), YOUDEN.choose)
     assert counted is not None
     strip = page.locator(".honest")
     expect(strip).to_contain_text(f"Honest figure: escapes {100 * counted.escapes / 20:.1f} %")

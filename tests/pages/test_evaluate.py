@@ -210,7 +210,10 @@ def test_targets_out_of_range_are_brought_into_it_and_a_cookie_is_read_as_far_as
 
 
 def test_every_rule_that_needs_both_classes_says_so_and_the_others_work_on_one() -> None:
-    found = {s.id: s for s in suggest(np.zeros(3, np.int8), np.array([1.0, 2.0, 3.0]), Targets())}
+    found = {
+        s.id: s
+        for s in suggest(np.zeros(3, np.int8), np.array([1.0, 2.0, 3.0]), Targets(), out_of_fold=False, blocks=None)
+    }
     assert {name for name, one in found.items() if one.high is None} == {"youden", "f1", "escape", "cost", "pair"}
     assert found["above"].high is not None
     assert found["above"].high > 3.0
@@ -386,6 +389,31 @@ def test_a_correction_of_a_label_changes_the_figures_at_once(db: Database) -> No
     )
     app.run()
     assert "On 4 good and 1 bad images" in texts(app)
+
+
+def test_scores_are_read_once_for_all_pages_until_a_label_changes(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With tens of thousands of labels each page would otherwise read them for itself, at every run."""
+    model = _seed_out_of_fold(db)
+    reads: list[int] = []
+    read = predictions.with_role
+
+    def counted(*args: Any, **kwargs: Any) -> predictions.HeldOut:
+        reads.append(kwargs["model_id"])
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(predictions, "with_role", counted)
+    app = open_page("evaluate")
+    app.run()
+    open_page("models")
+    open_page("tradeoffs")
+    assert reads == [model.id]
+    image = images.ids(db, project_id=model.project_id)[0]
+    events = [labels.LabelEvent("tab", 1, image, "unsure", "Ada", "review")]
+    labels.record(db, project_id=model.project_id, events=events)
+    app.run()
+    assert reads == [model.id, model.id]
 
 
 def test_a_nan_score_is_an_error_for_people_and_not_a_crash(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

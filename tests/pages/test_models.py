@@ -99,7 +99,7 @@ def test_escapes_and_overkill_say_how_they_were_counted(
     db: Database, pair: tuple[registry.Model, registry.Model]
 ) -> None:
     held_out = predictions.held_out(db, model_id=pair[0].id)
-    counted = crossfit.crosswise(held_out.labels, held_out.scores, held_out.groups, YOUDEN.choose)
+    counted = crossfit.crosswise(held_out.labels, held_out.scores, held_out.blocks, YOUDEN.choose)
     assert counted is not None
     assert counted != outcome(held_out.labels, held_out.scores, pair[0].threshold)
     said = texts(open_page("models"))

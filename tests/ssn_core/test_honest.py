@@ -27,14 +27,16 @@ def parts(n: int) -> list[str]:
     return [f"part {number}" for number in range(n)]
 
 
+def dealt(labels: np.ndarray) -> np.ndarray | None:
+    return crossfit.deal_blocks(labels, parts(len(labels)))
+
+
 def in_force(
     labels: np.ndarray, scores: np.ndarray, *, how: str = FROM_TRAINING, held_out: str = "out_of_fold"
 ) -> honest.Counted:
     """As counted at the threshold that Youden's J gives on all of them."""
     cut = thresholds.youden(labels, scores)
-    found = honest.cuts(
-        labels, scores, parts(len(labels)), held_out=held_out, threshold=cut, threshold_low=None, how=how
-    )
+    found = honest.cuts(labels, scores, dealt(labels), held_out=held_out, threshold=cut, threshold_low=None, how=how)
     return found.count(labels, scores)
 
 
@@ -75,7 +77,7 @@ def test_a_rule_that_chose_on_these_scores_is_counted_crosswise() -> None:
     assert (found.basis, found.rule) == ("crosswise", YOUDEN)
     assert found.as_they_are == thresholds.outcome(labels, scores, thresholds.youden(labels, scores))
     assert (found.as_they_are.escapes, found.outcome.escapes) == (0, 1)
-    assert found.outcome == crossfit.crosswise(labels, scores, parts(26), YOUDEN.choose)
+    assert found.outcome == crossfit.crosswise(labels, scores, dealt(labels), YOUDEN.choose)
     assert "a threshold chosen without it" in found.note
     assert found.as_data()["escapes"] == 1
 
@@ -87,7 +89,13 @@ def test_a_rule_that_would_choose_otherwise_since_labels_were_corrected_says_wha
     corrected = labels.copy()
     corrected[7:10] = 1
     cuts = honest.cuts(
-        corrected, scores, parts(20), held_out="out_of_fold", threshold=cut, threshold_low=None, how=FROM_TRAINING
+        corrected,
+        scores,
+        dealt(corrected),
+        held_out="out_of_fold",
+        threshold=cut,
+        threshold_low=None,
+        how=FROM_TRAINING,
     )
     found = cuts.count(corrected, scores)
     assert found.would_choose == (-3.5, None)
@@ -115,7 +123,7 @@ def test_test_images_are_counted_at_the_threshold_itself_which_they_did_not_choo
 def test_too_few_parts_are_counted_as_they_are_and_say_so(labels: list[int]) -> None:
     bad, scores = np.array(labels, dtype=np.int8), np.arange(float(len(labels)))
     cuts = honest.cuts(
-        bad, scores, parts(len(bad)), held_out="out_of_fold", threshold=1.0, threshold_low=0.5, how=FROM_TRAINING
+        bad, scores, dealt(bad), held_out="out_of_fold", threshold=1.0, threshold_low=0.5, how=FROM_TRAINING
     )
     found = cuts.count(bad, scores)
     assert found.basis == "same"
@@ -128,7 +136,7 @@ def test_a_part_of_the_images_is_counted_at_the_thresholds_chosen_on_all_of_them
     labels = (rng.random(80) < 0.4).astype(np.int8)
     scores = rng.normal(size=80) + labels
     cuts = honest.cuts(
-        labels, scores, parts(80), held_out="out_of_fold", threshold=0.0, threshold_low=None, how=FROM_TRAINING
+        labels, scores, dealt(labels), held_out="out_of_fold", threshold=0.0, threshold_low=None, how=FROM_TRAINING
     )
     some = np.arange(0, 80, 3)
     found = cuts.count(labels[some], scores[some], some)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ssn_core.errors import ModelFolderError, SettingError
@@ -20,6 +21,7 @@ from ssn_core.operating_point import (
     read,
     to_json,
     verdict,
+    verdicts,
 )
 
 POINT = OperatingPoint(1.5, -0.25, "Escape rate at most 2 %", "Ada", datetime(2026, 11, 24, 9, 30, tzinfo=UTC), 12)
@@ -35,7 +37,9 @@ def entry(**changes: Any) -> str:
 )
 def test_a_score_at_a_threshold_belongs_to_what_lies_above(low: float | None, expected: list[str]) -> None:
     point = OperatingPoint(2.0, low)
-    assert [point.verdict(score) for score in (-1e-9, 0.0, 1.999, 2.0, float("inf"))] == expected
+    scores = (-1e-9, 0.0, 1.999, 2.0, float("inf"))
+    assert [point.verdict(score) for score in scores] == expected
+    assert verdicts(np.array(scores), 2.0, low).tolist() == expected
 
 
 def test_two_equal_thresholds_leave_nothing_to_a_person() -> None:
@@ -45,6 +49,8 @@ def test_two_equal_thresholds_leave_nothing_to_a_person() -> None:
 def test_a_score_that_is_no_number_does_not_pass_as_good() -> None:
     with pytest.raises(ValueError, match="no verdict"):
         verdict(float("nan"), 1.0)
+    with pytest.raises(ValueError, match="not a number"):
+        verdicts(np.array([0.0, float("nan")]), 1.0)
 
 
 def test_thresholds_that_judge_nothing_are_refused() -> None:

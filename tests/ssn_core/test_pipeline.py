@@ -193,7 +193,8 @@ def test_few_labels_are_measured_out_of_fold(labelled: list[LabelledImage], taps
     # of the colour scale.
     labels = np.array([bool(i.bad) for i in labelled], dtype=np.int8)
     scores = np.array([trained.predictions[i.key].score for i in labelled])
-    counted = crossfit.crosswise(labels, scores, [i.group for i in labelled], YOUDEN.choose)
+    blocks = crossfit.deal_blocks(labels, [i.group for i in labelled])
+    counted = crossfit.crosswise(labels, scores, blocks, YOUDEN.choose)
     assert counted is not None
     at_threshold = trained.model.figures["at_threshold"]
     assert at_threshold == {"rule": "Youden's J", "basis": "crosswise", **dataclasses.asdict(counted)}

@@ -333,7 +333,7 @@ def test_a_label_or_a_threshold_changes_more_than_the_dates(plant: Plant) -> Non
 def test_a_rule_that_chose_on_the_same_scores_is_counted_crosswise_and_the_report_says_so(plant: Plant) -> None:
     words = plant.words()
     found = predictions.held_out(plant.db, model_id=plant.model.id)
-    counted = crossfit.crosswise(found.labels, found.scores, found.groups, YOUDEN.choose)
+    counted = crossfit.crosswise(found.labels, found.scores, found.blocks, YOUDEN.choose)
     assert counted is not None
     assert (counted.escapes, counted.overkill) != (1, 1)  # what the threshold in force does to these very images
     assert f"{100 * counted.escapes / 6:.1f} % ({counted.escapes} of 6)" in words
@@ -361,7 +361,7 @@ def test_work_for_people_that_a_rule_needs_on_some_blocks_is_told_beside_its_one
     found = predictions.held_out(plant.db, model_id=plant.model.id)
     rule = Rule("pair", (20.0, 20.0))
     high, low = rule.choose(found.labels, found.scores)
-    counted = crossfit.crosswise(found.labels, found.scores, found.groups, rule.choose)
+    counted = crossfit.crosswise(found.labels, found.scores, found.blocks, rule.choose)
     assert counted is not None
     assert low is None
     assert counted.to_person > 0
