@@ -27,6 +27,7 @@ from ssn_core.evaluation import count_at_threshold, measure
 from ssn_core.features import TapCache
 from ssn_core.inference import device_title, score_cached
 from ssn_core.map_files import MapFiles, temporary_maps
+from ssn_core.memory import give_back
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
@@ -106,8 +107,11 @@ def fit(
         planned, recipe = length.planned, of_length(recipe, length.epochs)
         if on_length:
             on_length(length)
-    trainer = Trainer(recipe, examples(images, recipe), taps, device)
-    return course.run(trainer, name=name, state_file=state_file, planned=planned)
+    net = course.run(
+        Trainer(recipe, examples(images, recipe), taps, device), name=name, state_file=state_file, planned=planned
+    )
+    give_back()
+    return net
 
 
 def train_model(

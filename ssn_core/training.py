@@ -31,6 +31,7 @@ from ssn_core.learned_noise import LearnedNoise, statistics_held
 from ssn_core.local_evidence import LocalHead, LocalTraining, Pointed
 from ssn_core.losses import total_loss
 from ssn_core.marks import Marks, read_marks
+from ssn_core.memory import give_back
 from ssn_core.model import CamNet, Features
 from ssn_core.noise import gaussian
 from ssn_core.recipe_settings import Recipe
@@ -172,6 +173,7 @@ class Trainer:
                 on_epoch(EpochReport(self.epoch, self.epochs, loss, time.monotonic() - began))
         self.net.eval()
         if self.net.local is not None:
+            give_back()  # what the steps took, before the cells of many images are gathered
             self._train_local(self.net.local)
         return self.net
 
