@@ -37,12 +37,12 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from ssn_core import packed
 from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.engine import EXACT, PLAIN, Engine, Plan, build, plans_in_few_bits
 from ssn_core.engine_choice import choose, machine_title, probe_pixels
 from ssn_core.inference import device_title
 from ssn_core.model import CamNet
+from ssn_core.packed import ordinary_convolutions
 from ssn_core.recipes import get_recipe
 from ssn_core.timing import take_turns
 
@@ -70,7 +70,7 @@ class MissingError(Exception):
 def rewritten(backbone: Backbone, net: CamNet, pixels: Tensor, dtype: str) -> torch.export.ExportedProgram:
     """The engine's network for one shape, as a graph of ordinary operations."""
     size = (pixels.shape[2], pixels.shape[3])
-    with mock.patch.object(packed, "_has_native", return_value=False):
+    with ordinary_convolutions():
         forward = build(Plan(dtype=dtype), backbone, net, image_size=size, device=CPU)
     with torch.no_grad():
         return torch.export.export(Network(forward).eval(), (pixels,))

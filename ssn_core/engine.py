@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from ssn_core.fused_backbone import FusedBackbone
 from ssn_core.graphs import Replayed
 from ssn_core.heads import Output
 from ssn_core.model import CamNet
+from ssn_core.openvino_network import compiled, installed
+from ssn_core.packed import ordinary_convolutions
 
 Forward = Callable[[Tensor], Output]  # pixels (B, 3, H, W) uint8 on the device -> score and map
 _STAGES = 4
@@ -35,17 +38,21 @@ class Plan:
         fast: rewritten backbone and, where the algebra holds, folded head; False is the plain network.
         dtype: "float32", "bfloat16" or "float16", of what is not kept exact.
         exact_stages: of the backbone's four stages so many, from the first on, compute in float32 all the same.
+        runtime: "torch" or "openvino", which computes everything in `dtype`.
     """
 
     fast: bool = True
     dtype: str = "float32"
     exact_stages: int = 0
+    runtime: str = "torch"
 
     @property
     def title(self) -> str:
         """In words, for people and reports."""
         if not self.fast:
             return "plain, float32"
+        if self.runtime != "torch":
+            return f"folded, {self.dtype} by OpenVINO"
         if self.dtype == "float32" or not self.exact_stages:
             return f"folded, {self.dtype}"
         exact = ("stem", "stem and layer1", "stem to layer2", "backbone")[self.exact_stages - 1]
@@ -65,22 +72,44 @@ def plans_in_few_bits(device: torch.device) -> list[Plan]:
     return []
 
 
+def plans_of_openvino(device: torch.device) -> list[Plan]:
+    """What OpenVINO can compute here, the most promising first; nothing where it is not installed."""
+    if device.type != "cpu" or installed() is None:
+        return []
+    dtypes = ("bfloat16", "float32") if cpu_has_bfloat16() else ("float32",)
+    return [Plan(dtype=dtype, runtime="openvino") for dtype in dtypes]
+
+
 def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 itself; where it does not, it would be slower than float32."""
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def build(plan: Plan, backbone: Backbone, net: CamNet, *, image_size: tuple[int, int], device: torch.device) -> Forward:
+def build(
+    plan: Plan,
+    backbone: Backbone,
+    net: CamNet,
+    *,
+    image_size: tuple[int, int],
+    device: torch.device,
+    kept: Path | None = None,
+) -> Forward:
     """The computation that a plan names, with the weights the networks have now.
 
     Args:
         backbone, net: both in eval mode; moved to `device` where the plan uses them as they are.
         image_size: (H, W), pixels.
+        kept: where a network that was exported for another runtime is kept for later processes; None: nowhere.
     """
     if not plan.fast:
         plain_backbone, plain_net = backbone.to(device), net.to(device).eval()
         return lambda pixels: plain_net(*plain_backbone(pixels))
+    if plan.runtime == "openvino":
+        # It rounds by itself what it is given in float32.
+        with ordinary_convolutions(), torch.inference_mode(mode=False), torch.no_grad():
+            exact = build(EXACT, backbone, net, image_size=image_size, device=device)
+        return compiled(exact, image_size=image_size, bfloat16=plan.dtype == "bfloat16", kept=kept)
     dtype: torch.dtype = getattr(torch, plan.dtype)
     fused = FusedBackbone(backbone, image_size=image_size, dtype=dtype, device=device, exact_stages=plan.exact_stages)
     if why_not(net) is None:

@@ -22,14 +22,15 @@ import torch
 from torch import Tensor
 
 from ssn_core.backbone import Backbone
-from ssn_core.engine import EXACT, PLAIN, Engine, Forward, Plan, build, plans_in_few_bits
+from ssn_core.engine import EXACT, PLAIN, Engine, Forward, Plan, build, plans_in_few_bits, plans_of_openvino
 from ssn_core.folded import why_not
 from ssn_core.model import CamNet
+from ssn_core.openvino_network import installed as openvino_installed
 from ssn_core.surfaces import plan as plan_surface
 from ssn_core.surfaces import render
 
 MAX_ERROR = 1e-2  # of a score, logit
-_VERSION = 2  # of this measurement and of what it chooses from: a change makes all machines measure again
+_VERSION = 3  # of this measurement and of what it chooses from: a change makes all machines measure again
 _ROUNDS, _SECONDS = 7, 5.0  # of the measurement, at most
 _LARGEST_SIDE = 512  # pixels; larger images are measured at this size, or the measurement would take a minute
 _PROBE = range(1, 24, 3)  # images of the generator: two parts of each material, some with a defect
@@ -71,8 +72,14 @@ def engine_for(
         choice = choose(backbone, net, image_size=image_size, device=device)
         _write(cache, key, choice)
     _IN_MEMORY[key] = choice
+    kept = None if cache is None else cache / f"{key}.onnx"
     with torch.inference_mode():
-        forward = build(choice.plan, backbone, net, image_size=image_size, device=device)
+        try:
+            forward = build(choice.plan, backbone, net, image_size=image_size, device=device, kept=kept)
+        except RuntimeError as failure:  # a library that worked when it was measured
+            _log.warning("Scores cannot be computed %s any more: %s", choice.plan.title, failure)
+            choice = choose(backbone, net, image_size=image_size, device=device)
+            forward = build(choice.plan, backbone, net, image_size=image_size, device=device, kept=kept)
     reason = why_not(net)
     note = f"{choice.plan.title}: {choice.ratio:.1f} times the plain network's speed, scores within {choice.error:.1g}"
     if reason is not None and choice.plan.fast:
@@ -94,12 +101,12 @@ def choose(backbone: Backbone, net: CamNet, *, image_size: tuple[int, int], devi
     forwards = {PLAIN: build(PLAIN, backbone, net, image_size=size, device=device)}
     expected = [forwards[PLAIN](picture[None]).score.cpu() for picture in probe]
     errors = {PLAIN: 0.0}
-    for plans in ([EXACT], plans_in_few_bits(device)):
+    for plans in ([EXACT], plans_in_few_bits(device), plans_of_openvino(device)):
         for plan in plans:
             try:
                 forward = build(plan, backbone, net, image_size=size, device=device)
                 error = _largest_error(forward, probe, expected)
-            except RuntimeError as failure:  # an operation that this build of torch or this device does not have
+            except RuntimeError as failure:  # an operation that a library or this device does not have
                 _log.warning("Scores cannot be computed %s here: %s", plan.title, failure)
                 continue
             if error < MAX_ERROR:
@@ -145,7 +152,7 @@ def _timed(forwards: dict[Plan, Forward], pixels: Tensor) -> dict[Plan, float]:
 
 
 def _key(backbone: Backbone, net: CamNet, image_size: tuple[int, int], device: torch.device) -> str:
-    """All that the choice depends on: the machine, torch, the weights and the size."""
+    """All that the choice depends on: the machine, the libraries, the weights and the size."""
     digest = hashlib.sha256()
     digest.update(f"{net.combine.scale} {net.combine.padding} {net.combine.align_corners}".encode())
     for name, value in sorted(net.state_dict().items()):
@@ -155,6 +162,7 @@ def _key(backbone: Backbone, net: CamNet, image_size: tuple[int, int], device: t
         _VERSION,
         machine_title(device),
         torch.__version__,
+        openvino_installed(),
         torch.get_num_threads(),
         backbone.name,
         backbone.padding,
@@ -183,7 +191,7 @@ def _read(cache: Path | None, key: str, device: torch.device) -> Choice | None:
     try:
         kept = json.loads((cache / f"{key}.json").read_text(encoding="utf-8"))
         choice = Choice(Plan(**kept["plan"]), *(float(kept[name]) for name in ("ratio", "error", "plain_ms")))
-        if choice.plan not in (PLAIN, EXACT, *plans_in_few_bits(device)):
+        if choice.plan not in (PLAIN, EXACT, *plans_in_few_bits(device), *plans_of_openvino(device)):
             raise ValueError(f"no such plan: {choice.plan}")
     except FileNotFoundError:
         return None

@@ -7,6 +7,9 @@ GPU, the same result comes from `conv2d`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -16,6 +19,18 @@ from torch.nn import functional as F
 from ssn_core.padding import pad_edges
 from ssn_core.recipe_settings import Padding
 from ssn_core.rounding import rounded_kernel
+
+_ordinary: ContextVar[bool] = ContextVar("ordinary", default=False)
+
+
+@contextmanager
+def ordinary_convolutions() -> Iterator[None]:
+    """What is made inside is written with `conv2d`, for compilers and runtimes, which pack weights themselves."""
+    before = _ordinary.set(True)
+    try:
+        yield
+    finally:
+        _ordinary.reset(before)
 
 
 class PackedConv:
@@ -85,6 +100,8 @@ def _native() -> Any:
 
 
 def _has_native() -> bool:
+    if _ordinary.get():
+        return False
     wanted = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
     built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has no types here
     return built and all(hasattr(torch.ops.mkldnn, name) for name in wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from ssn_core.recipes import get_recipe
 CPU = torch.device("cpu")
 SIZE = (64, 72)
 FEW = Plan(dtype="bfloat16")
+VINO = Plan(dtype="bfloat16", runtime="openvino")
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,10 @@ def with_fakes(
 
     monkeypatch.setattr(engine_choice, "build", fake)
     monkeypatch.setattr(engine_choice, "_timed", lambda forwards, _: {p: milliseconds[p] / 1000 for p in forwards})
-    monkeypatch.setattr(engine_choice, "plans_in_few_bits", lambda _: [p for p in milliseconds if p.dtype != "float32"])
+    of_openvino = [plan for plan in milliseconds if plan.runtime == "openvino"]
+    few = [plan for plan in milliseconds if plan.dtype != "float32" and plan not in of_openvino]
+    monkeypatch.setattr(engine_choice, "plans_in_few_bits", lambda _: few)
+    monkeypatch.setattr(engine_choice, "plans_of_openvino", lambda _: of_openvino)
     return built
 
 
@@ -110,6 +115,9 @@ def test_the_note_says_what_is_not_folded(backbone: Backbone, monkeypatch: pytes
         ({PLAIN: 20, EXACT: 10, FEW: 12}, {}, EXACT),
         ({PLAIN: 20, EXACT: 30, FEW: 25}, {}, PLAIN),
         ({PLAIN: 20, EXACT: 10, FEW: 25}, {EXACT: 0.5}, PLAIN),
+        ({PLAIN: 20, EXACT: 10, FEW: 5, VINO: 4}, {}, VINO),
+        ({PLAIN: 20, EXACT: 10, FEW: 5, VINO: 6}, {}, FEW),
+        ({PLAIN: 20, EXACT: 10, FEW: 5, VINO: 4}, {VINO: 0.02}, FEW),
     ],
 )
 def test_the_quickest_whose_scores_are_right_is_taken(
@@ -141,7 +149,12 @@ def test_the_choice_is_remembered_on_disk_for_this_model_alone(
     with_fakes(monkeypatch, milliseconds={PLAIN: 20, EXACT: 10})
     first = engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path)
     (kept,) = tmp_path.iterdir()
-    assert json.loads(kept.read_text())["plan"] == {"fast": True, "dtype": "float32", "exact_stages": 0}
+    assert json.loads(kept.read_text())["plan"] == {
+        "fast": True,
+        "dtype": "float32",
+        "exact_stages": 0,
+        "runtime": "torch",
+    }
     monkeypatch.setattr(engine_choice, "_IN_MEMORY", {})
     monkeypatch.setattr(engine_choice, "choose", lambda *_a, **_k: pytest.fail("measured again"))
     assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path).plan == first.plan
@@ -185,6 +198,34 @@ def test_an_operation_that_is_missing_here_costs_speed_and_not_scores(
 
     monkeypatch.setattr(engine_choice, "build", without_fast)
     assert choose(backbone, net_of(), image_size=SIZE, device=CPU).plan == PLAIN
+
+
+def test_a_library_that_is_broken_since_it_was_measured_costs_a_measurement_and_no_scores(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = {PLAIN: 20.0, EXACT: 10.0, VINO: 4.0}
+    with_fakes(monkeypatch, milliseconds=times)
+    assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path).plan == VINO
+    fake = engine_choice.build
+
+    def broken(plan: Plan, *args: Any, **kwargs: Any) -> Forward:
+        if plan == VINO:
+            raise RuntimeError("a file is missing")
+        return fake(plan, *args, **kwargs)
+
+    monkeypatch.setattr(engine_choice, "build", broken)
+    assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path).plan == EXACT
+
+
+def test_installing_a_runtime_makes_the_machine_measure_again(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_fakes(monkeypatch, milliseconds={PLAIN: 20, EXACT: 10})
+    monkeypatch.setattr(engine_choice, "openvino_installed", lambda: None)
+    assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path).plan == EXACT
+    with_fakes(monkeypatch, milliseconds={PLAIN: 20, EXACT: 10, VINO: 4})
+    monkeypatch.setattr(engine_choice, "openvino_installed", lambda: "openvino 1")
+    assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path).plan == VINO
 
 
 def test_training_taps_stay_in_float32_whatever_the_engine(backbone: Backbone) -> None:
