@@ -30,7 +30,7 @@ from ssn_core.surfaces import plan as plan_surface
 from ssn_core.surfaces import render
 
 MAX_ERROR = 1e-2  # of a score, logit
-_VERSION = 3  # of this measurement and of what it chooses from: a change makes all machines measure again
+_VERSION = 3  # of this measurement and of the networks it chooses from: a change makes all machines measure again
 _ROUNDS, _SECONDS = 7, 5.0  # of the measurement, at most
 _LARGEST_SIDE = 512  # pixels; larger images are measured at this size, or the measurement would take a minute
 _PROBE = range(1, 24, 3)  # images of the generator: two parts of each material, some with a defect
@@ -67,24 +67,53 @@ def engine_for(
     """
     net.eval()
     key = _key(backbone, net, image_size, device)
+    kept = None if cache is None else cache / f"{key}.onnx"
     choice = _IN_MEMORY.get(key) or _read(cache, key, device)
     if choice is None:
-        choice = choose(backbone, net, image_size=image_size, device=device)
+        choice = choose(backbone, net, image_size=image_size, device=device, kept=kept)
         _write(cache, key, choice)
     _IN_MEMORY[key] = choice
-    kept = None if cache is None else cache / f"{key}.onnx"
-    with torch.inference_mode():
-        try:
-            forward = build(choice.plan, backbone, net, image_size=image_size, device=device, kept=kept)
-        except RuntimeError as failure:  # a library that worked when it was measured
-            _log.warning("Scores cannot be computed %s any more: %s", choice.plan.title, failure)
-            choice = choose(backbone, net, image_size=image_size, device=device)
-            forward = build(choice.plan, backbone, net, image_size=image_size, device=device, kept=kept)
+    forward = None
+    if choice.plan.runtime != "torch":
+        forward = _of_another_runtime(choice.plan, backbone, net, image_size, kept)
+        if forward is None:
+            choice = choose(backbone, net, image_size=image_size, device=device, torch_alone=True)
+            _write(cache, key, choice)
+            _IN_MEMORY[key] = choice
+    if forward is None:
+        with torch.inference_mode():
+            forward = build(choice.plan, backbone, net, image_size=image_size, device=device)
     reason = why_not(net)
     note = f"{choice.plan.title}: {choice.ratio:.1f} times the plain network's speed, scores within {choice.error:.1g}"
     if reason is not None and choice.plan.fast:
         note += f"; only the backbone, because {reason}"
     return Engine(plan=choice.plan, note=note, image_size=image_size, device=device, _forward=forward)
+
+
+@torch.inference_mode()
+def _of_another_runtime(
+    plan: Plan, backbone: Backbone, net: CamNet, image_size: tuple[int, int], kept: Path | None
+) -> Forward | None:
+    """The computation that was measured, if its scores are still the plain network's; None: torch is to do it.
+
+    What is read from a file is believed only so far: the file may be of an older version of this program, or damaged.
+    """
+    cpu = torch.device("cpu")
+    picture = probe_pixels(image_size)[:1]
+    expected = [build(PLAIN, backbone, net, image_size=image_size, device=cpu)(picture).score]
+    for attempt in (kept, None):
+        try:
+            forward = build(plan, backbone, net, image_size=image_size, device=cpu, kept=attempt)
+            error = _largest_error(forward, picture, expected)
+        except RuntimeError as failure:  # a library that worked when it was measured
+            _log.warning("Scores cannot be computed %s any more: %s", plan.title, failure)
+            return None
+        if error < MAX_ERROR:
+            return forward
+        _log.warning("Scores computed %s are off by %.1g", plan.title, error)
+        if attempt is not None:
+            attempt.unlink(missing_ok=True)
+    return None
 
 
 def user_cache() -> Path:
@@ -93,18 +122,32 @@ def user_cache() -> Path:
 
 
 @torch.inference_mode()
-def choose(backbone: Backbone, net: CamNet, *, image_size: tuple[int, int], device: torch.device) -> Choice:
-    """Measure the candidates and take the quickest whose scores are right."""
+def choose(
+    backbone: Backbone,
+    net: CamNet,
+    *,
+    image_size: tuple[int, int],
+    device: torch.device,
+    kept: Path | None = None,
+    torch_alone: bool = False,
+) -> Choice:
+    """Measure the candidates and take the quickest whose scores are right.
+
+    Args:
+        kept: as for :func:`ssn_core.engine.build`; of use only where the whole size is measured.
+        torch_alone: leave other runtimes out.
+    """
     height, width = (min(side, _LARGEST_SIDE) for side in image_size)
     size = (height, width)
     probe = probe_pixels(size).to(device)
     forwards = {PLAIN: build(PLAIN, backbone, net, image_size=size, device=device)}
     expected = [forwards[PLAIN](picture[None]).score.cpu() for picture in probe]
     errors = {PLAIN: 0.0}
-    for plans in ([EXACT], plans_in_few_bits(device), plans_of_openvino(device)):
+    kept = kept if size == tuple(image_size) else None
+    for plans in ([EXACT], plans_in_few_bits(device), [] if torch_alone else plans_of_openvino(device)):
         for plan in plans:
             try:
-                forward = build(plan, backbone, net, image_size=size, device=device)
+                forward = build(plan, backbone, net, image_size=size, device=device, kept=kept)
                 error = _largest_error(forward, probe, expected)
             except RuntimeError as failure:  # an operation that a library or this device does not have
                 _log.warning("Scores cannot be computed %s here: %s", plan.title, failure)
@@ -152,9 +195,11 @@ def _timed(forwards: dict[Plan, Forward], pixels: Tensor) -> dict[Plan, float]:
 
 
 def _key(backbone: Backbone, net: CamNet, image_size: tuple[int, int], device: torch.device) -> str:
-    """All that the choice depends on: the machine, the libraries, the weights and the size."""
+    """All that the choice and the scores depend on: the machine, the libraries, the weights, what they do, the size."""
     digest = hashlib.sha256()
-    digest.update(f"{net.combine.scale} {net.combine.padding} {net.combine.align_corners}".encode())
+    does = (net.combine.scale, net.combine.padding, net.combine.align_corners, net.plain_class_features)
+    pools = [getattr(head, "pooling_fraction", None) for head in (net.head, net.local)]
+    digest.update(f"{does} {type(net.head).__name__} {pools}".encode())
     for name, value in sorted(net.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())

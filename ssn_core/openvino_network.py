@@ -28,7 +28,7 @@ from ssn_core.heads import Output
 
 NEEDED = ("openvino", "onnx", "onnxscript")
 Forward = Callable[[Tensor], Output]
-_KEPT = 4  # exported networks, 11 MB each
+_KEPT = 4  # exported networks; of ResNet18 17 MB each
 _log = logging.getLogger(__name__)
 
 
@@ -83,7 +83,7 @@ def compiled(forward: Forward, *, image_size: tuple[int, int], bfloat16: bool, k
 
         model = None if kept is None else _from_kept(read, kept)
         if model is None:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 path = Path(folder) / "network.onnx"
                 _export(forward, image_size, path)
                 model = read(path)
@@ -113,10 +113,11 @@ def _from_kept(read: Callable[[Path], Any], kept: Path) -> Any | None:
         return None
     try:
         found = read(kept)
-        kept.touch()  # what was used last is kept longest
     except Exception as error:  # noqa: BLE001 - it is exported again
         _log.warning("A kept network cannot be read and is exported again: %s", error)
         return None
+    with suppress(OSError):
+        kept.touch()  # what was used last is kept longest
     return found
 
 

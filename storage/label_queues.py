@@ -23,7 +23,7 @@ from ssn_core import selection
 from ssn_core.errors import SsnError
 from ssn_core.label_errors import doubts
 from storage import descriptors, files, images, number_columns, projects, registry
-from storage.db import Database
+from storage.db import Database, no_garbage
 from storage.tables import ImageRow, PredictionRow
 
 _log = logging.getLogger(__name__)
@@ -161,9 +161,10 @@ def _by_doubt(db: Database, model: registry.Model, ids: Numbers) -> Numbers:
         .where(PredictionRow.model_id == model.id, PredictionRow.role.in_(HONEST), ImageRow.label.in_(("good", "bad")))
         .order_by(ImageRow.id)
     )
-    with db.read() as session:
+    with db.read() as session, no_garbage():
         rows = session.connection().execute(statement).all()  # of the driver: the session's take three times as long
-    numbers, scores, bad = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0),) * 3
+        numbers, scores, bad = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0),) * 3
+        del rows
     try:
         found = doubts(bad, scores)
     except SsnError as error:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, SQLColumnExpression, and_, c
 from ssn_core.crossfit import deal_blocks
 from ssn_core.errors import SsnError
 from storage import images, registry
-from storage.db import Database, insert_for
+from storage.db import Database, insert_for, no_garbage
 from storage.maps import load as load_map
 from storage.maps import save as save_map
 from storage.tables import ImageRow, ModelRow, PredictionRow
@@ -70,7 +70,10 @@ class HeldOut:
     @cached_property
     def blocks(self) -> NDArray[np.int64] | None:
         """What a rule is counted crosswise in (:func:`ssn_core.crossfit.deal_blocks`)."""
-        return deal_blocks(self.labels, self.groups)
+        dealt = deal_blocks(self.labels, self.groups)
+        if dealt is not None:
+            dealt.flags.writeable = False  # shared, as it is
+        return dealt
 
 
 def store(db: Database, *, model_id: int, rows: Iterable[tuple[int, float, str]]) -> int:
@@ -201,22 +204,22 @@ def with_role(db: Database, *, model_id: int, role: str) -> HeldOut:
         .where(PredictionRow.model_id == model_id, PredictionRow.role == role, ImageRow.label.in_(("good", "bad")))
         .order_by(ImageRow.id)
     )
-    with db.read() as session:
+    with db.read() as session, no_garbage():
         # Rows of the driver, column by column: a comparison of two models reads two hundred thousand of them at worst.
         found = session.connection().execute(statement).all()
-    ids, names, groups, said, scores = zip(*found, strict=True) if found else ((),) * 5
-    labels = np.array([label == "bad" for label in said], dtype=np.int8)
-    n_bad = int(labels.sum())
-    return HeldOut(
-        image_ids=ids,
-        names=names,
-        groups=groups,
-        labels=labels,
-        scores=np.array(scores, dtype=np.float64),
-        n_good=len(found) - n_bad,
-        n_bad=n_bad,
-        kind=role,
-    )
+        ids, names, groups, said, scores = zip(*found, strict=True) if found else ((),) * 5
+        labels = np.array([label == "bad" for label in said], dtype=np.int8)
+        n_bad = int(labels.sum())
+        return HeldOut(
+            image_ids=ids,
+            names=names,
+            groups=groups,
+            labels=labels,
+            scores=np.array(scores, dtype=np.float64),
+            n_good=len(found) - n_bad,
+            n_bad=n_bad,
+            kind=role,
+        )
 
 
 def _checked(model_id: int, image_id: int, score: float, role: str) -> dict[str, Any]:

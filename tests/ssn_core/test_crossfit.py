@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssn_core import crossfit, thresholds
@@ -33,6 +33,7 @@ def test_blocks_keep_groups_whole_and_spread_the_bad_ones() -> None:
     assert [int((labels[block == number] == 0).sum()) for number in range(5)] == [8] * 5
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=40), st.integers(2, 6))
 def test_blocks_are_dealt_in_turns_to_the_groups_in_the_order_of_their_hashes(
     images: list[tuple[int, bool]], wished: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -200,21 +201,65 @@ def test_an_operation_that_is_missing_here_costs_speed_and_not_scores(
     assert choose(backbone, net_of(), image_size=SIZE, device=CPU).plan == PLAIN
 
 
-def test_a_library_that_is_broken_since_it_was_measured_costs_a_measurement_and_no_scores(
-    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times = {PLAIN: 20.0, EXACT: 10.0, VINO: 4.0}
-    with_fakes(monkeypatch, milliseconds=times)
-    assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path).plan == VINO
+def _in_force(
+    backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch, vino: Callable[[Path | None], float]
+) -> Engine:
+    """The engine where OpenVINO was measured to be the quickest, and then gives plain scores plus what `vino` says."""
+    with_fakes(monkeypatch, milliseconds={PLAIN: 20, EXACT: 10, VINO: 4})
+    assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=cache).plan == VINO
     fake = engine_choice.build
 
-    def broken(plan: Plan, *args: Any, **kwargs: Any) -> Forward:
-        if plan == VINO:
-            raise RuntimeError("a file is missing")
-        return fake(plan, *args, **kwargs)
+    def changed(plan: Plan, *args: Any, kept: Path | None = None, **kwargs: Any) -> Forward:
+        forward, off = fake(plan, *args, **kwargs), vino(kept) if plan == VINO else 0.0
+        return lambda pixels: Output(forward(pixels).score + off, forward(pixels).cam)
 
-    monkeypatch.setattr(engine_choice, "build", broken)
-    assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path).plan == EXACT
+    monkeypatch.setattr(engine_choice, "build", changed)
+    return engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=cache)
+
+
+def test_a_library_that_is_broken_since_it_was_measured_costs_one_measurement_and_no_scores(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_kept: Path | None) -> float:
+        raise RuntimeError("a file is missing")
+
+    assert _in_force(backbone, tmp_path, monkeypatch, broken).plan == EXACT
+    monkeypatch.setattr(engine_choice, "choose", lambda *_a, **_k: pytest.fail("measured again"))
+    for known in (engine_choice._IN_MEMORY, {}):
+        monkeypatch.setattr(engine_choice, "_IN_MEMORY", known)
+        assert engine_for(backbone, net_of(), image_size=SIZE, device=CPU, cache=tmp_path).plan == EXACT
+
+
+def test_a_kept_network_with_other_scores_is_not_believed(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path | None] = []
+
+    def off_if_kept(kept: Path | None) -> float:
+        asked.append(kept)
+        if kept is not None:
+            kept.write_text("of an older version")
+        return 0.0 if kept is None else 0.5
+
+    made = _in_force(backbone, tmp_path, monkeypatch, off_if_kept)
+    assert made.plan == VINO
+    assert made(probe_pixels(SIZE)[:1]).score.item() == 3.0
+    assert [kept is None for kept in asked] == [False, True]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+    assert _in_force(backbone, tmp_path, monkeypatch, lambda _: 0.5).plan == EXACT
+
+
+def test_models_that_differ_in_what_they_count_share_no_memory() -> None:
+    backbone = load_backbone("resnet18", weights="random", local=True)
+    nets = [
+        net_of(),
+        net_of(pooling_fraction=0.5),
+        net_of(cam_fraction=0.5),
+        net_of(padding="zeros"),
+        net_of(feature_scale=2),
+    ]
+    keys = {engine_choice._key(backbone, net, SIZE, CPU) for net in nets}
+    assert len(keys) == len(nets)
 
 
 def test_installing_a_runtime_makes_the_machine_measure_again(

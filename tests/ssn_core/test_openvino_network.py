@@ -100,13 +100,15 @@ def test_images_are_computed_one_by_one_and_come_back_together(monkeypatch: pyte
     assert runtime.settings[-1]["INFERENCE_NUM_THREADS"] == torch.get_num_threads()
 
 
-def test_its_tools_cannot_report_their_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
+def test_its_tools_cannot_report_their_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "openvino_telemetry.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", None)  # so that it is as before after the test
+    monkeypatch.delitem(sys.modules, "openvino_telemetry")
     _Runtime(monkeypatch)
     compiled(_never, image_size=SIZE, bfloat16=False)
     with pytest.raises(ImportError):
         __import__("openvino_telemetry")
-    monkeypatch.delitem(sys.modules, "openvino_telemetry")
 
 
 def test_an_exported_network_is_read_again_unless_it_is_damaged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
 from ssn_core.errors import SettingError, SsnError
-from storage.db import Database, alembic_config, connect, upgrade
+from storage.db import Database, alembic_config, connect, no_garbage, upgrade
 from storage.settings import Settings
 from storage.tables import Base, ModelRow, ProjectRow
 
@@ -150,3 +151,20 @@ def test_opening_the_database_warns_of_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         connect(Settings(data_dir=tmp_path, database_url="")).close()
+
+
+def test_garbage_is_looked_for_again_after_a_large_read_whatever_happened_in_it() -> None:
+    found = []
+
+    def read() -> None:
+        with no_garbage():
+            with no_garbage():
+                found.append(gc.isenabled())
+            found.append(gc.isenabled())
+            raise ZeroDivisionError
+
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        read()
+    assert found == [False, False]
+    assert gc.isenabled()
