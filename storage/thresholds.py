@@ -88,10 +88,11 @@ def in_force(db: Database, *, model_id: int) -> Version:
 
 def cuts(version: Version, held_out: predictions.HeldOut) -> honest.Cuts:
     """The thresholds that each held-out image is to be counted at while this version is in force."""
+    crosswise = held_out.kind == "out_of_fold" and rules.rule_of(version.how) is not None
     return honest.cuts(
         held_out.labels,
         held_out.scores,
-        held_out.blocks,
+        held_out.blocks if crosswise else None,  # dealt when asked for
         held_out=held_out.kind,
         threshold=version.threshold,
         threshold_low=version.threshold_low,
