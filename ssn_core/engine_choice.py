@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -112,7 +113,8 @@ def _of_another_runtime(
             return forward
         _log.warning("Scores computed %s are off by %.1g", plan.title, error)
         if attempt is not None:
-            attempt.unlink(missing_ok=True)
+            with suppress(OSError):
+                attempt.unlink(missing_ok=True)
     return None
 
 
