@@ -42,25 +42,13 @@ from ssn_core.engine import EXACT, PLAIN, Engine, Plan, build, plans_in_few_bits
 from ssn_core.engine_choice import choose, machine_title, probe_pixels
 from ssn_core.inference import device_title
 from ssn_core.model import CamNet
+from ssn_core.openvino_network import Network
 from ssn_core.packed import ordinary_convolutions
 from ssn_core.recipes import get_recipe
 from ssn_core.timing import take_turns
 
 CPU = torch.device("cpu")
 Scores = Callable[[Tensor], Tensor]  # pixels (B, 3, H, W) uint8, channels last -> (B,)
-
-
-class Network(nn.Module):
-    """Scores and maps as a module, for compilers that want one."""
-
-    def __init__(self, forward: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        self._forward = forward
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) uint8 -> score (B,), map (B, h, w)."""
-        score, cam = self._forward(pixels)
-        return score, cam
 
 
 class MissingError(Exception):

@@ -34,7 +34,7 @@ def deal_blocks(labels: NDArray[np.int8], groups: Sequence[str], *, blocks: int 
         (N,) from 0; None where only one group holds a bad image, or a good one: nothing can be left out then. Without
         any bad image the good ones alone are dealt, for rules that need no others.
     """
-    number: dict[str, int] = {}  # of each group; all else is arrays, for 100,000 of them take a quarter of a second
+    number: dict[str, int] = {}  # of each group; all else is arrays
     of_image = np.fromiter((number.setdefault(group, len(number)) for group in groups), np.int64, count=len(groups))
     good, bad = (np.isin(np.arange(len(number)), of_image[np.asarray(labels) == label]) for label in (0, 1))
     n = min([blocks, *filter(None, (int(good.sum()), int(bad.sum())))]) if number else 0
@@ -56,7 +56,7 @@ def thresholds_without(
     Args:
         labels: (N,) 0 good, 1 bad.
         scores: (N,) finite, each from a network that had not seen the image's group.
-        blocks: (N,) of :func:`deal_blocks`, dealt once for all rules: 100,000 names take a quarter of a second.
+        blocks: (N,) of :func:`deal_blocks`, dealt once for all rules.
         choose: the rule.
 
     Returns:

@@ -102,7 +102,7 @@ def _of_another_runtime(
     cpu = torch.device("cpu")
     picture = probe_pixels(image_size)[:1]
     expected = [build(PLAIN, backbone, net, image_size=image_size, device=cpu)(picture).score]
-    for attempt in (kept, None):
+    for attempt in (None,) if kept is None else (kept, None):
         try:
             forward = build(plan, backbone, net, image_size=image_size, device=cpu, kept=attempt)
             error = _largest_error(forward, picture, expected)

@@ -16,7 +16,7 @@ from pages.components.project import go
 from pages.components.suggestions import Suggestion, Targets, suggest
 from pages.components.text import NOT_AVAILABLE, count, csv_bytes, figure, moment, plain, prose
 from pages.components.threshold_board import LEVEL, Area, Chance, Claims, Operating, operating, threshold_board
-from ssn_core import honest, intervals, metrics, probability, rates, rules
+from ssn_core import honest, intervals, metrics, operating_point, probability, rates, rules
 from ssn_core.errors import SsnError
 from storage import predictions, registry, thresholds
 from storage.db import Database
@@ -309,8 +309,8 @@ def held_out_frame(
     """The held-out images with score, label, verdict and outcome, most suspicious first; the first `rows` of them."""
     order = np.argsort(-np.asarray(held_out.scores), kind="stable")[:rows]
     scores, bad = np.asarray(held_out.scores)[order], np.asarray(held_out.labels)[order] == 1
-    called_bad = scores >= threshold
-    doubtful = ~called_bad & (scores >= (threshold if threshold_low is None else threshold_low))
+    said = operating_point.verdicts(scores, threshold, threshold_low)
+    called_bad, doubtful = said == "bad", said == "check"
     outcome = np.select(
         [doubtful, bad & ~called_bad, ~bad & called_bad, bad], ["to a person", "escape", "overkill", "caught"], "passed"
     )
@@ -319,7 +319,7 @@ def held_out_frame(
             "Image": [plain(held_out.names[place]) for place in order],
             "Label": np.where(bad, "bad", "good"),
             "Score": scores,
-            "Verdict": np.select([called_bad, doubtful], ["bad", "to a person"], "good"),
+            "Verdict": np.where(doubtful, "to a person", said),
             "Outcome": outcome,
         }
     )

@@ -43,7 +43,7 @@ def test_what_travels_to_another_runtime_has_ordinary_operations_and_the_same_sc
     pixels = probe_pixels(SIZE)[:1].contiguous()
     with ordinary_convolutions(), torch.no_grad():
         forward = build(EXACT, backbone, net, image_size=SIZE, device=CPU)
-        program = torch.export.export(openvino_network._Network(forward).eval(), (pixels,))
+        program = torch.export.export(openvino_network.Network(forward).eval(), (pixels,))
     named = {str(node.target) for node in program.graph.nodes}
     assert any("conv2d" in name for name in named)
     assert not any("mkldnn" in name for name in named)
