@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def test_every_recipe_backbone_and_layout_is_named() -> None:
         if key not in ("csv", "flat"):
             assert title in README
             assert title in LAYOUTS_HELP
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+def test_every_benchmark_can_be_started(script: str) -> None:
+    """What a document prints as a command must at least find all that it imports."""
+    assert importlib.import_module(f"benchmarks.{script}").__doc__
 
 
 def test_the_two_commands_are_those_of_the_machine_that_checks() -> None:
