@@ -11,8 +11,8 @@ of the folds, and the model), and says how long each phase took. Then single opt
   every epoch again: how the published code does it, but for its synthetic anomalies. "With noise" they are there: the
   batch and its perturbed copy, twice the work above the backbone, where ours has none.
 - "cached": from cached taps, at the recipe's own feature size, with the network as it is written.
-- "cached, folded": as :mod:`ssn_core.folded_training` computes it, in float32.
-- "as it is": what the trainer does here: folded, and in bfloat16 where the CPU has it.
+- "cached, folded": as :mod:`ssn_core.folded_training` computes it in float32, tile by tile.
+- "as it is": what the trainer does here: folded, and in bfloat16 where that is faster.
 
 `accuracy` cross-validates a data set with folds in both ways, "slow" (plain backbone, the network as it is written,
 float32 throughout) and "fast" (as it is), for several seeds.
@@ -49,7 +49,6 @@ from ssn_core.cli_options import recipe_from
 from ssn_core.crossval import assign_folds, cross_validate
 from ssn_core.dataset import LabelledImage, examples
 from ssn_core.features import TapCache
-from ssn_core.folded_training import FoldedTraining
 from ssn_core.imaging import load_rgb
 from ssn_core.inference import device_title
 from ssn_core.losses import total_loss
@@ -88,7 +87,7 @@ def changed(*, folded: bool, few_bits: bool, plain_backbone: bool = False) -> It
     """Train in a slower way for a while."""
     with contextlib.ExitStack() as stack:
         if not folded:
-            stack.enter_context(mock.patch.object(FoldedTraining, "holds", return_value=False))
+            stack.enter_context(mock.patch.object(training, "can_fold", return_value=False))
         if not few_bits:
             stack.enter_context(mock.patch.object(training, "bfloat16_pays", return_value=False))
         if plain_backbone:

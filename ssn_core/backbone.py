@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ssn_core import weights as places
 from ssn_core.errors import SettingError, WeightsError
 from ssn_core.recipes import BACKBONES, Padding
+from ssn_core.seeding import seeded
 from ssn_core.weights import AUTO, SOURCES, WeightsSource
 
 TAP_CHANNELS: dict[str, tuple[int, int]] = {"resnet18": (128, 256), "wide_resnet50_2": (512, 1024)}
@@ -163,8 +164,7 @@ def load_backbone(
     """
     _check_name(name)
     if weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             state = getattr(torchvision.models, name)(weights=None).state_dict()
         return Backbone(name, state, padding=padding, local=local, weights="random", source="random numbers (seed 0)")
     if weights == "bundled":

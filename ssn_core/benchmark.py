@@ -40,6 +40,7 @@ from ssn_core.inference import device_title
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reference import published
+from ssn_core.seeding import seeded
 from ssn_core.timing import WARM_UP, Timing, take_turns
 
 ROUNDS = 20
@@ -82,8 +83,7 @@ class Candidate:
             padding=recipe.padding,
             local=recipe.has_local_head,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             return backbone, CamNet(recipe).eval()
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ssn_core.backbone import Backbone
-from ssn_core.features import images_at_once
+from ssn_core.features import images_per_thread
 from ssn_core.folded import Place, fold, why_not
 from ssn_core.fused_backbone import FusedBackbone
 from ssn_core.graphs import Replayed
@@ -25,6 +25,7 @@ from ssn_core.heads import Output
 from ssn_core.model import CamNet
 from ssn_core.openvino_network import compiled, installed
 from ssn_core.packed import ordinary_convolutions
+from ssn_core.side_by_side import each
 
 Forward = Callable[[Tensor], Output]  # pixels (B, 3, H, W) uint8 on the device -> score and map
 _STAGES = 4
@@ -147,6 +148,7 @@ class Engine:
         moved = pixels.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         if self.device.type != "cpu":
             return self._forward(moved)
-        size = images_at_once(self.image_size, self.device)
-        found = [self._forward(moved[start : start + size]) for start in range(0, len(moved), size)]
+        parts = torch.split(moved, images_per_thread(self.image_size))
+        # Another runtime has threads of its own.
+        found = each(self._forward, parts) if self.plan.runtime == "torch" else [self._forward(part) for part in parts]
         return found[0] if len(found) == 1 else Output(*(torch.cat(parts) for parts in zip(*found, strict=True)))

@@ -1,4 +1,4 @@
-"""One training step of a CAM network with a third of the multiplications: the same outputs, the same gradients.
+"""One training step of a CAM network with a fraction of the multiplications: the same outputs, the same gradients.
 
 Training spends its time in the adaptor and the 5x5 convolution, at layer2's size for the channels of both taps. Both
 are linear in the taps, so the identity of :mod:`ssn_core.folded` holds here too, and stays differentiable: each step
@@ -11,13 +11,16 @@ fixed.
 c is what the convolution makes of the adaptor's bias. Batch norm would take it away in training, but its running mean,
 which inference uses, must know it. With continued edges it is the same everywhere, so it is that convolution's bias.
 
-Products are made a kernel row (dy) at a time: each then lies in memory as the next product wants it, which saves two
-copies of the largest array there is.
+That is how it is done in bfloat16. Products are made a kernel row (dy) at a time: each then lies in memory as the next
+product wants it, which saves two copies of the largest array there is. In float32 both taps go tile by tile, with less
+than half of these multiplications (:mod:`ssn_core.winograd`); bfloat16 has not the digits for that.
 
 It needs a linear adaptor, a CAM head and no synthetic anomalies: noise is added to the adapted features, cell by cell.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -28,8 +31,13 @@ from ssn_core.folded import axis_matrix, shifted
 from ssn_core.heads import CamHead, Output
 from ssn_core.model import CamNet
 from ssn_core.padding import pad_edges
+from ssn_core.recipe_settings import Recipe
+from ssn_core.winograd import REACH, Shape, TiledConvolution
 
-Shape = tuple[int, int, int]  # (C, h, w)
+
+def can_fold(recipe: Recipe) -> bool:
+    """Whether a recipe's networks are trained in this way."""
+    return recipe.adaptor == "linear" and recipe.head == "cam" and not recipe.adds_noise
 
 
 class FoldedTraining:
@@ -41,7 +49,7 @@ class FoldedTraining:
         device: of taps and network.
 
     Raises:
-        ValueError: the identity does not hold for this network (:meth:`holds`).
+        ValueError: the identity does not hold for this network (:func:`can_fold`).
     """
 
     def __init__(self, net: CamNet, shapes: tuple[Shape, Shape], device: torch.device) -> None:
@@ -57,48 +65,43 @@ class FoldedTraining:
         self._radius = offsets // 2
         # For rows (cells out, offsets x cells in) and columns (cells out, cells in x offsets) of each tap; None: it has
         # the output's size already.
+        dtype = self._head.conv.weight.dtype
         self._axes: list[tuple[Tensor, Tensor] | None] = [
             None
             if size == self._size
             else (
-                self._axis(size[0], self._size[0]).transpose(1, 2).flatten(1),
-                self._axis(size[1], self._size[1]).flatten(1),
+                self._axis(size[0], self._size[0], self._radius).transpose(1, 2).flatten(1).to(device, dtype),
+                self._axis(size[1], self._size[1], self._radius).flatten(1).to(device, dtype),
             )
             for size in ((height, width) for _, height, width in shapes)
         ]
+        self._tiled = TiledConvolution(
+            shapes, self._size, partial(self._axis, radius=REACH), dtype=dtype, device=device
+        )
         # (cells, offsets): where the kernel's rows and columns see the adaptor's bias; of no use with continued edges,
         # which are seen everywhere.
         offset = range(-self._radius, self._radius + 1)
         ones = [torch.ones(side, dtype=self._head.conv.weight.dtype) for side in self._size]
         self._seen = [torch.stack([shifted(one, d, combine.padding) for d in offset], dim=1).to(device) for one in ones]
 
-    @staticmethod
-    def holds(net: CamNet) -> bool:
-        """Whether a network can be trained in this way; the recipe must add no synthetic anomalies besides."""
-        return isinstance(net.adaptor, LinearAdaptor) and isinstance(net.head, CamHead)
-
-    def _axis(self, cells_in: int, cells_out: int) -> Tensor:
-        combine = self._combine
-        matrix = axis_matrix(
-            cells_in,
-            cells_out,
-            radius=self._radius,
-            padding=combine.padding,
-            align_corners=combine.align_corners,
-        )
-        return matrix.to(self._device, self._head.conv.weight.dtype)
+    def _axis(self, cells_in: int, cells_out: int, radius: int) -> Tensor:
+        padding, align_corners = self._combine.padding, self._combine.align_corners
+        return axis_matrix(cells_in, cells_out, radius=radius, padding=padding, align_corners=align_corners)
 
     def __call__(self, tap2: Tensor, tap3: Tensor) -> Output:
         """(B, C2, h2, w2) and (B, C3, h3, w3) -> score (B,) and CAM (B, h, w)."""
         kernel = self._head.conv.weight  # (k, c, y, x)
-        folded = kernel.permute(0, 2, 3, 1) @ self._adaptor.weight[:, :, 0, 0]  # (k, y, x, C)
-        parts = torch.split(folded, self._channels, dim=3)
+        by_tap = torch.split(self._adaptor.weight[:, :, 0, 0], self._channels, dim=1)
+        kernels = [kernel.permute(0, 2, 3, 1) @ weight for weight in by_tap]  # (k, y, x, C)
         constant = self._constant(kernel)
+        if not torch.is_autocast_enabled(self._device.type):
+            hidden = self._tiled((tap2, tap3), kernels)
+            return self._head.judge(hidden if constant is None else hidden + constant)
         # What is the same everywhere, a convolution adds in its own pass.
         inside = None
         if constant is not None and self._axes[0] is None and self._combine.padding == "replicate":
             inside, constant = constant.flatten(), None
-        found = [self._part(0, tap2, parts[0], inside), self._part(1, tap3, parts[1], None)]
+        found = [self._part(0, tap2, kernels[0], inside), self._part(1, tap3, kernels[1], None)]
         hidden = found[0] + found[1]
         return self._head.judge(hidden if constant is None else hidden + constant)
 

@@ -40,8 +40,9 @@ from torch.nn import functional as F
 
 from ssn_core.heads import Output, pool_top
 from ssn_core.padding import pad_edges
+from ssn_core.seeding import seeded
 
-_STEPS, _POSITIVES, _NEGATIVES = 300, 1024, 4096  # optimiser steps, and cells of a step
+_STEPS, _POSITIVES, _NEGATIVES = 300, 256, 1024  # optimiser steps, and cells of a step
 _BLOCKS, _TRIAL_STEPS = 3, 100  # of the images, and optimiser steps of the fit without one of them
 _FEW_GOOD = 20  # images at which the level lies half-way between what they reach and the network's boundary
 _LR, _WEIGHT_DECAY = 3e-3, 1e-2
@@ -229,35 +230,41 @@ class LocalTraining:
     def _fit(self, of_good: Sequence[Tensor], of_bad: Sequence[Tensor], steps: int) -> None:
         """Fit the head to the cells of some images; (N, C) each."""
         head = self.head
-        every = torch.cat((*of_bad, *of_good))
-        bad, good = every.tensor_split([sum(map(len, of_bad))])
+        every, n_bad = torch.cat((*of_bad, *of_good)), sum(map(len, of_bad))
         weights = np.concatenate([np.full(len(cells), 1 / len(cells)) for cells in of_bad])
         weights /= weights.sum()
         head.mean.copy_(every.mean(0))
         head.std.copy_(every.std(0).clamp_min(_LEAST))
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(self.seed)
+        every.sub_(head.mean).div_(head.std)  # once, not whenever a cell is drawn
+        # Of the loss: the mean over the chosen cells of bad images, and that over the cells of good ones.
+        share = torch.cat(
+            (every.new_full((_POSITIVES,), 1 / _POSITIVES), every.new_full((_NEGATIVES,), 1 / _NEGATIVES))
+        )
+        sign = torch.where(torch.arange(len(share), device=every.device) < _POSITIVES, -1.0, 1.0)
+        with seeded(self.seed):
             head.hidden.reset_parameters()
             head.out.reset_parameters()
-            optimiser = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY)
+        with torch.enable_grad():
+            optimiser = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY, fused=True)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=steps)
             for _ in range(steps):
-                chosen = self._some(bad, self.rng.choice(len(bad), _POSITIVES, p=weights))
-                normal = self._some(good, self.rng.integers(0, len(good), _NEGATIVES))
-                loss = F.softplus(-self._logits(chosen)).mean() + F.softplus(self._logits(normal)).mean()
+                bad = self.rng.choice(n_bad, _POSITIVES, p=weights)
+                good = self.rng.integers(n_bad, len(every), _NEGATIVES)
+                drawn = torch.from_numpy(np.concatenate((bad, good))).to(every.device)
+                loss = F.softplus(sign * self._of_standard(every.index_select(0, drawn))) @ share
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
 
-    def _some(self, cells: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-        return cells[torch.from_numpy(chosen).to(cells.device)]
-
     def _logits(self, cells: Tensor) -> Tensor:
         """Logits (N,) of cells (N, C) as they are."""
-        standard = (cells - self.head.mean) / self.head.std
-        hidden = F.gelu(F.linear(standard, self.head.hidden.weight[:, :, 0, 0], self.head.hidden.bias))
-        return F.linear(hidden, self.head.out.weight[:, :, 0, 0], self.head.out.bias)[:, 0]
+        return self._of_standard((cells - self.head.mean) / self.head.std)
+
+    def _of_standard(self, cells: Tensor) -> Tensor:
+        """Logits (N,) of cells (N, C) whose channels are standardised."""
+        hidden = F.gelu(F.linear(cells, self.head.hidden.weight.flatten(1), self.head.hidden.bias))
+        return F.linear(hidden, self.head.out.weight.flatten(1), self.head.out.bias)[:, 0]
 
 
 def _block(cells: Sequence[Tensor], block: int, blocks: int, *, inside: bool) -> list[Tensor]:

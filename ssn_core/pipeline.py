@@ -14,17 +14,21 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ssn_core.backbone import TAP_CHANNELS, tap_sizes
 from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
 from ssn_core.checkpoint import DataEntry, Model
 from ssn_core.course import Course
 from ssn_core.dataset import LabelledImage, check_labels, check_masks, deal_folds, examples
 from ssn_core.evaluation import count_at_threshold, measure
 from ssn_core.features import TapCache
+from ssn_core.folded_training import can_fold
+from ssn_core.half_precision import bfloat16_pays
 from ssn_core.inference import device_title, score_cached
 from ssn_core.map_files import MapFiles, temporary_maps
 from ssn_core.memory import give_back
@@ -33,6 +37,7 @@ from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
 from ssn_core.rules import by_training
 from ssn_core.settling import Length, as_data
+from ssn_core.side_by_side import Crew
 from ssn_core.training import Trainer
 from ssn_core.training_length import epochs_planned, find_length, of_length, samples_ahead, shared_length
 
@@ -57,6 +62,25 @@ class _Networks:
     net: CamNet  # of the model
     scores: dict[str, float]  # by key, of all labelled images: each from the network that is to be judged by it
     length: dict[str, Any] | None  # how long the model was trained, where that was to be found out
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """One of the networks that a training needs."""
+
+    name: str
+    state: str  # file that keeps its state between epochs
+    training: list[LabelledImage]
+    wanted: list[LabelledImage]  # that it scores
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What became of it."""
+
+    net: CamNet
+    scores: dict[str, float]  # by key, of the images that it scores
+    lengths: list[Length]  # one, where its length was to be found out
 
 
 @dataclass(frozen=True)
@@ -201,52 +225,69 @@ def _train_networks(
     reporter: Reporter,
     state_folder: Path | None,
 ) -> _Networks:
-    """Train the folds' networks and the model, and score every image; maps go to their files.
+    """Train the folds' networks and the model, side by side where that pays, and score every image.
+
+    Maps go to their files.
 
     Args:
         fixed: the images' fixed parts are used; else folds are dealt.
     """
     folds = {} if fixed else deal_folds(images, N_FOLDS, need_bad=recipe.learns_from != "good")
     n_folds = len(set(folds.values()))
-    everything = [image for image in images if not fixed or image.part == "train"]
-    # (name, state file, what it trains on, what it scores): the folds' networks, then the model itself
-    plan = [
-        (
-            f"Fold {fold + 1} of {n_folds}",
-            f"fold-{fold}.pt",
-            [image for image in images if folds[image.key] != fold],
-            [image for image in images if folds[image.key] == fold],
+    of_folds = [
+        _Planned(
+            name=f"Fold {fold + 1} of {n_folds}",
+            state=f"fold-{fold}.pt",
+            training=[image for image in images if folds[image.key] != fold],
+            wanted=[image for image in images if folds[image.key] == fold],
         )
         for fold in range(n_folds)
     ]
-    plan.append(("Model", "model.pt", everything, list(images) if fixed else []))
-    for name, _, training, _ in plan:
-        check_masks(recipe, training, name)
+    everything = [image for image in images if not fixed or image.part == "train"]
+    model = _Planned("Model", "model.pt", training=everything, wanted=list(images) if fixed else [])
+    for planned in (*of_folds, model):
+        check_masks(recipe, planned.training, planned.name)
     # Out-of-fold, the model is trained as long as the folds' networks turned out to be: without a trial of its own.
-    *before_last, (_, _, everything, _) = plan
     whole = recipe if fixed else of_length(recipe, recipe.epochs)
-    ahead = sum(samples_ahead(recipe, training) for _, _, training, _ in before_last)
-    course = Course(reporter, ahead + samples_ahead(whole, everything), device)
-    lengths: list[Length] = []
-    scores: dict[str, float] = {}
-    for name, state, training, wanted in plan:
-        network = recipe
-        if training is everything and not fixed:
-            network = of_length(recipe, shared_length(recipe, everything, lengths)) if lengths else whole
-            course.drop(samples_ahead(whole, everything) - samples_ahead(network, everything))
+    ahead = sum(samples_ahead(recipe, planned.training) for planned in of_folds)
+    crew = Crew(reporter, device, room=_room(recipe))
+    course = Course(crew, ahead + samples_ahead(whole, everything), device)
+    bfloat16_pays(device, folded=can_fold(recipe))  # measured now, while nothing else computes
+
+    def fitted(recipe: Recipe, planned: _Planned) -> _Fitted:
+        lengths: list[Length] = []
         net = fit(
-            network,
-            training,
+            recipe,
+            planned.training,
             taps,
             device=device,
-            reporter=reporter,
-            name=name,
-            state_file=state_folder / state if state_folder else None,
+            reporter=crew,
+            name=planned.name,
+            state_file=state_folder / planned.state if state_folder else None,
             course=course,
             on_length=lengths.append,
         )
-        scores.update(maps.keep(score_cached(net, taps, [image.key for image in wanted], device=device)))
-    return _Networks(net, scores, _length(recipe, everything, lengths))
+        found = score_cached(net, taps, [image.key for image in planned.wanted], device=device)
+        return _Fitted(net, maps.keep(found), lengths)
+
+    tasks = [partial(fitted, recipe, planned) for planned in of_folds]
+    if recipe.early_stop and not fixed:
+        done = crew.run(tasks)
+        lengths = [length for one in done for length in one.lengths]
+        chosen = of_length(recipe, shared_length(recipe, everything, lengths)) if lengths else whole
+        course.drop(samples_ahead(whole, everything) - samples_ahead(chosen, everything))
+        done += crew.run([partial(fitted, chosen, model)])
+    else:
+        done = crew.run([*tasks, partial(fitted, whole, model)])
+    scores = {key: score for one in done for key, score in one.scores.items()}
+    return _Networks(done[-1].net, scores, _length(recipe, everything, [x for one in done for x in one.lengths]))
+
+
+def _room(recipe: Recipe) -> int:
+    """Bytes that a training takes, about: of each cell of a batch eight times what the network knows of it."""
+    (height, width), _ = tap_sizes(recipe.image_size)
+    cells = height * width * recipe.feature_scale**2 * recipe.batch_size * (2 if recipe.adds_noise else 1)
+    return 8 * 4 * cells * (sum(TAP_CHANNELS[recipe.backbone]) + recipe.head_width)
 
 
 def _length(recipe: Recipe, training: Sequence[LabelledImage], lengths: Sequence[Length]) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from ssn_core.anomalies import Cells, Truth, draw_places, marked_bad, with_noise
 from ssn_core.backbone import TAP_CHANNELS, tap_sizes
 from ssn_core.features import TapCache
-from ssn_core.folded_training import FoldedTraining
+from ssn_core.folded_training import FoldedTraining, can_fold
 from ssn_core.half_precision import bfloat16_pays
 from ssn_core.heads import CamHead, Output
 from ssn_core.learned_noise import LearnedNoise, statistics_held
@@ -36,6 +36,7 @@ from ssn_core.model import CamNet, Features
 from ssn_core.noise import gaussian
 from ssn_core.recipe_settings import Recipe
 from ssn_core.sampling import FLIPS, Example, Sampler, planned_epochs
+from ssn_core.seeding import seeded
 from ssn_core.settling import Check, has_settled, is_due
 from ssn_core.tap_store import TapStore
 
@@ -105,17 +106,17 @@ class Trainer:
             raise ValueError(f"{recipe.name} needs the taps of layer1 too")
         self.recipe, self.examples, self.device, self.watch = recipe, examples, device, watch
         self.cache = taps
-        self.half = bfloat16_pays(device)
+        folds = can_fold(recipe)
+        self.half = bfloat16_pays(device, folded=folds)
         self.taps = TapStore(taps, [example.key for example in examples], device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             self.net = CamNet(recipe).to(memory_format=torch.channels_last).to(device)
             learned = recipe.adds_noise and recipe.noise == "learned"
             self.learned = LearnedNoise(recipe, sum(TAP_CHANNELS[recipe.backbone]), device) if learned else None
         if recipe.standardise:
             self.net.start_standardised(*self._channel_statistics())
         self.folded: FoldedTraining | None = None
-        if not recipe.adds_noise and FoldedTraining.holds(self.net):
+        if folds:
             wide = taps.backbone.tap_shapes(recipe.image_size)
             self.folded = FoldedTraining(self.net, (wide[0], wide[1]), device)
         self.marks = self._read_marks()
@@ -295,7 +296,9 @@ class Trainer:
         means, squares = [], []
         for index in chosen:
             taps = self.taps.read([int(index)])
-            features = self.net.combine(*(tap.to(self.device) for tap in taps))
+            # Averages of neighbouring cells are three times as fast where channels lie side by side.
+            moved = (tap.to(self.device, memory_format=torch.channels_last) for tap in taps)
+            features = self.net.combine(*moved)
             means.append(features.mean((0, 2, 3)))
             squares.append(features.square().mean((0, 2, 3)))
         mean = torch.stack(means).mean(0)

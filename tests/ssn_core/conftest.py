@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,20 @@ def caches(labelled: list[LabelledImage], tmp_path_factory: pytest.TempPathFacto
         found[padding] = TapCache(root, backbone, (64, 64))
         found[padding].fill([(i.key, i.path) for i in labelled], device=torch.device("cpu"))
     return found
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    yield from _with_threads(1)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    yield from _with_threads(2)
+
+
+def _with_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)

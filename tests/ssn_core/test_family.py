@@ -336,9 +336,9 @@ def test_half_precision_trains_as_well(
 ) -> None:
     """As on a GPU, tried on a CPU: the losses stay finite and near those of float32."""
     recipe = small(name, epochs=3, **get_recipe(name).noise_settings("learned"))
-    monkeypatch.setattr(training, "bfloat16_pays", lambda _device: False)
+    monkeypatch.setattr(training, "bfloat16_pays", lambda *_, **__: False)
     _, wanted = train(recipe, labelled, caches)
-    monkeypatch.setattr(training, "bfloat16_pays", lambda _device: True)
+    monkeypatch.setattr(training, "bfloat16_pays", lambda *_, **__: True)
     net, losses = train(recipe, labelled, caches)
     assert all(value.dtype in (torch.float32, torch.int64) for value in net.state_dict().values())
     np.testing.assert_allclose(losses, wanted, rtol=0.25, atol=0.02)

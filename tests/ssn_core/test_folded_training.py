@@ -8,13 +8,20 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ssn_core.folded_training import FoldedTraining
+from ssn_core.folded_training import FoldedTraining, can_fold
 from ssn_core.heads import Output
 from ssn_core.model import CamNet
 from ssn_core.recipes import get_recipe
 from tests.ssn_core.test_folded import random_net, taps_of
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=["tiled", "as in bfloat16"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of computing, the one of bfloat16 with all digits."""
+    if request.param != "tiled":
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda _device: True)
 
 
 def folded(net: CamNet, taps: tuple[torch.Tensor, ...]) -> FoldedTraining:
@@ -35,6 +42,7 @@ def gradients(net: CamNet, output: Output) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize(("scale", "size"), [(1, (72, 104)), (2, (72, 104)), (1, (80, 64)), (1, (8, 8))])
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.usefixtures("either_way")
 def test_outputs_gradients_and_running_statistics_are_the_plain_networks(
     padding: str, align_corners: bool, scale: int, size: tuple[int, int], training: bool
 ) -> None:
@@ -72,13 +80,15 @@ def test_it_follows_the_weights_as_they_change() -> None:
 
 def test_what_is_not_linear_is_refused() -> None:
     net = random_net(adaptor="conv")
-    assert not FoldedTraining.holds(net)
+    assert not can_fold(get_recipe("cam").with_settings({"adaptor": "conv"}))
+    assert can_fold(get_recipe("cam"))
     with pytest.raises(ValueError, match="linear adaptor"):
         folded(net, taps_of("resnet18", (64, 64))[:2])
 
 
 @pytest.mark.parametrize("padding", ["replicate", "zeros"])
 @pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.usefixtures("either_way")
 def test_on_a_gpu_no_array_is_left_behind_on_the_cpu(padding: str, scale: int) -> None:
     """A dry run without a GPU: arrays without values, which refuse to be mixed across devices."""
     gpu = torch.device("cuda:0")

@@ -236,6 +236,43 @@ def test_no_image_is_scored_by_a_network_that_was_trained_on_its_group(
     assert len(trained_on) == 4  # three folds, and the model itself
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_networks_at_a_time_are_what_they_are_one_after_the_other(
+    labelled: list[LabelledImage], taps: TapCache
+) -> None:
+    """To the bit, where each has one thread either way."""
+    beside = train_model(quick(), labelled, taps, device=CPU, reporter=Silent())
+    torch.set_num_threads(1)
+    alone = train_model(quick(), labelled, taps, device=CPU, reporter=Silent())
+    assert alone.predictions == beside.predictions
+    for one, other in zip(alone.model.net.state_dict().values(), beside.model.net.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    assert alone.model.calibration == beside.model.calibration
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_progress_of_networks_at_a_time_never_goes_back(labelled: list[LabelledImage], taps: TapCache) -> None:
+    seen: list[tuple[int, int, dict[str, str | float]]] = []
+    points: list[str] = []
+
+    class Listener(Silent):
+        def progress(self, phase: str, done: int, total: int, **metrics: str | float) -> None:
+            if phase == "Training":
+                seen.append((done, total, metrics))
+
+        def point(self, series: str, step: int, value: float) -> None:  # noqa: ARG002
+            points.append(series)
+
+    train_model(quick(), labelled, taps, device=CPU, reporter=Listener())
+    done = [one for one, _, _ in seen]
+    assert done == sorted(done)
+    assert {total for _, total, _ in seen} == {done[-1]}
+    assert {series: points.count(series) for series in points} == dict.fromkeys(
+        ("Fold 1 of 3", "Fold 2 of 3", "Fold 3 of 3", "Model"), 2
+    )
+    assert "2 networks at a time" in {metrics["network"] for _, _, metrics in seen}
+
+
 def test_with_enough_labels_the_fixed_parts_are_used(
     labelled: list[LabelledImage], taps: TapCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,7 +205,7 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(
 def test_an_interrupted_run_goes_on_where_it_was_and_ends_the_same(
     cache: TapCache, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "bfloat16_pays", lambda _device: True)
+    monkeypatch.setattr(training, "bfloat16_pays", lambda *_, **__: True)
     whole = Trainer(recipe(), examples, cache, CPU).run()
 
     class PowerCutError(Exception):
@@ -220,7 +220,7 @@ def test_an_interrupted_run_goes_on_where_it_was_and_ends_the_same(
 
     with pytest.raises(PowerCutError):
         first.run(on_epoch=stop_after_two)
-    monkeypatch.setattr(training, "bfloat16_pays", lambda _device: False)  # as a busy machine may measure it
+    monkeypatch.setattr(training, "bfloat16_pays", lambda *_, **__: False)  # as a busy machine may measure it
     second = Trainer(recipe(), examples, cache, CPU)
     assert second.restore(tmp_path / "state.pt")
     epochs: list[int] = []

@@ -23,6 +23,9 @@ from ssn_core.training import Trainer
 from ssn_core.training_length import find_length, halves, samples_ahead, shared_length
 
 CPU = torch.device("cpu")
+
+# One network after the other, as most of these tests watch them.
+pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"image_size": (64, 64), "batch_size": 16, "head_width": 16, "map_width": 16, "feature_scale": 1}
 
 
@@ -215,6 +218,23 @@ def test_progress_never_goes_back_when_trainings_turn_out_shorter(
     assert done[-1] == total[-1]
     assert [said["network"] for said in bar.said if said["planned"]][-1] == "Fold 3 of 3"
     assert {(said["epochs"], said["planned"]) for said in bar.said if said["network"] == "Fold 1 of 3"} == {(8, 20)}
+
+
+def test_trials_side_by_side_find_what_they_find_one_after_the_other(
+    labelled: list[LabelledImage], caches: dict[str, TapCache], few_suffice: None
+) -> None:
+    given = {"images": labelled, "taps": caches["replicate"], "device": CPU}
+    alone = train_model(quick(epochs=20), **given, reporter=Silent())  # type: ignore[arg-type]
+    torch.set_num_threads(2)  # back to one when the test ends
+    bar = Bar()
+    beside = train_model(quick(epochs=20), **given, reporter=bar)  # type: ignore[arg-type]
+    done, total = zip(*bar.seen, strict=True)
+    assert list(done) == sorted(done)
+    assert list(total) == sorted(total, reverse=True)
+    assert done[-1] == total[-1]
+    assert "2 networks at a time" in {said["network"] for said in bar.said}
+    assert beside.predictions == alone.predictions  # of the folds' networks, with a thread each both times
+    assert beside.model.figures["length"] == alone.model.figures["length"]
 
 
 class PowerCutError(Exception):

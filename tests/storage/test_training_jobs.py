@@ -179,17 +179,17 @@ def test_a_cancelled_training_leaves_no_model_and_a_resumed_one_goes_on(filled: 
     assert job is not None
 
     class Impatient(JobContext):
-        def progress(self, phase: str, done: int, total: int, **metrics: Any) -> None:
-            if metrics.get("network") == "Fold 2 of 3" and metrics.get("epoch") == 2:
+        def points(self, series: str, step: int, value: float) -> None:
+            super().points(series, step, value)
+            if (series, step) == ("Fold 2 of 3", 2):
                 raise Cancelled
-            super().progress(phase, done, total, **metrics)
 
     context = Impatient(filled, job)
     with pytest.raises(Cancelled):
         training_jobs.train(context)
     assert registry.list_models(filled, project_id=project) == []
-    states = sorted(path.name for path in (context.folder / "states").glob("*.pt"))
-    assert states == ["fold-0.pt", "fold-1.pt"]
+    states = {path.name for path in (context.folder / "states").glob("*.pt")}
+    assert states >= {"fold-0.pt", "fold-1.pt"}
 
     seen: list[str] = []
 
@@ -198,8 +198,9 @@ def test_a_cancelled_training_leaves_no_model_and_a_resumed_one_goes_on(filled: 
             seen.append(f"{series} {step}")
 
     assert training_jobs.train(Watching(filled, job))["model_id"]
-    assert "Fold 1 of 3 1" not in seen
-    assert seen[0] == "Fold 2 of 3 3"
+    # Each goes on from its last whole epoch; one that ran beside the other may have come further or less far.
+    assert not {"Fold 1 of 3 1", "Fold 2 of 3 1"} & set(seen)
+    assert "Model 3" in seen
     assert registry.of_job(filled, job_id=job_id) is not None
 
 
