@@ -60,7 +60,7 @@ class Course:
         """
         if state_file is not None and state_file.exists():
             trainer.restore(state_file)
-        running = _Running(trainer.epochs, planned)
+        running = _Running(trainer.epochs, planned, seen=trainer.epoch * len(trainer.sampler))
 
         def on_step(seen: int, _total: int) -> None:
             with self._lock:
@@ -78,8 +78,7 @@ class Course:
             self._running[name] = running
         net = trainer.run(on_epoch=on_epoch, on_step=on_step)
         with self._lock:
-            del self._running[name]
-            self._ended += trainer.epoch * len(trainer.sampler)
+            self._ended += self._running.pop(name).seen
         return net
 
     def _step(self) -> dict[str, str | float]:

@@ -156,6 +156,7 @@ class LocalTraining:
         self.settings = settings
         self.rng = np.random.default_rng(seed)
         self.seed = seed
+        self.taken = 0  # images so far
         self._cams: list[NDArray[np.float32]] = []  # of good images: what the CAM says where nothing is
         self._good: list[Tensor] = []
         self._bad: list[Tensor] = []
@@ -170,6 +171,7 @@ class LocalTraining:
 
         All good images come before the first bad one.
         """
+        self.taken += 1
         cells = image.tap1.flatten(1).T  # (H1 * W1, C)
         if not image.bad:
             self._cams.append(image.cam.flatten().float().cpu().numpy())

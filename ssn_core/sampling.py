@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ssn_core.recipe_settings import Recipe
 
+LOCAL_IMAGES = 256  # of either class that a local head learns from
 ORIENTATIONS = 4  # none, vertical flip, horizontal flip, both (180 degrees)
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))  # axes of each
 
@@ -52,6 +53,11 @@ def planned_samples(recipe: Recipe, *, n_good: int, n_bad: int) -> int:
     """How many samples a run sees, orientations and repetitions counted."""
     numbers = {"n_good": n_good, "n_bad": n_bad}
     return planned_epochs(recipe, **numbers) * epoch_samples(recipe, **numbers)
+
+
+def local_images(recipe: Recipe, *, n_good: int, n_bad: int) -> int:
+    """How many images a run looks at once more at its end, where the recipe has a local head."""
+    return min(n_good, LOCAL_IMAGES) + min(n_bad, LOCAL_IMAGES) if recipe.has_local_head else 0
 
 
 class Sampler:

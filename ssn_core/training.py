@@ -35,14 +35,13 @@ from ssn_core.memory import give_back
 from ssn_core.model import CamNet, Features
 from ssn_core.noise import gaussian
 from ssn_core.recipe_settings import Recipe
-from ssn_core.sampling import FLIPS, Example, Sampler, planned_epochs
+from ssn_core.sampling import FLIPS, LOCAL_IMAGES, Example, Sampler, local_images, planned_epochs
 from ssn_core.seeding import seeded
 from ssn_core.settling import Check, has_settled, is_due
 from ssn_core.tap_store import TapStore
 
 _STATISTICS_IMAGES = 64  # enough: each brings hundreds of cells
 _LEAST_STD = 1e-3
-_LOCAL_IMAGES = 256  # of either class that the local head learns from
 MILESTONES = (0.8, 0.9)  # shares of the training after which every learning rate is multiplied by
 DECAY = 0.4
 
@@ -151,12 +150,14 @@ class Trainer:
 
         Args:
             on_epoch: called after each epoch.
-            on_step: called after each optimiser step with (samples seen, samples in all). Either callback may raise to
-                stop; the trainer is then at the end of its last whole epoch only if :meth:`save` was called there.
+            on_step: called after each optimiser step, and for each batch that the local head learns from, with
+                (samples seen, samples in all). Either callback may raise to stop; the trainer is then at the end of
+                its last whole epoch only if :meth:`save` was called there.
         """
         began = time.monotonic()
         self.net.train()
-        seen, total = self.epoch * len(self.sampler), self.epochs * len(self.sampler)
+        local = local_images(self.recipe, n_good=len(self.sampler.good), n_bad=len(self.sampler.bad))
+        seen, total = self.epoch * len(self.sampler), self.epochs * len(self.sampler) + local
         while self.epoch < self.epochs and not has_settled(self.checks):
             losses = []
             samples = self.sampler.epoch()
@@ -175,15 +176,19 @@ class Trainer:
         self.net.eval()
         if self.net.local is not None:
             give_back()  # what the steps took, before the cells of many images are gathered
-            self._train_local(self.net.local)
+            self._train_local(self.net.local, lambda done: on_step(seen + done, total) if on_step else None)
         return self.net
 
     @torch.no_grad()
-    def _train_local(self, local: LocalHead) -> None:
-        """The second part: the local head learns from where the network, now at its end, points."""
+    def _train_local(self, local: LocalHead, on_batch: Callable[[int], object]) -> None:
+        """The second part: the local head learns from where the network, now at its end, points.
+
+        Args:
+            on_batch: called with the number of images that it has looked at.
+        """
         rng = np.random.default_rng(self.recipe.seed)
         bad, good = (
-            rng.permutation([i for i, example in enumerate(self.examples) if example.bad is wanted])[:_LOCAL_IMAGES]
+            rng.permutation([i for i, example in enumerate(self.examples) if example.bad is wanted])[:LOCAL_IMAGES]
             for wanted in (True, False)
         )
 
@@ -196,6 +201,7 @@ class Trainer:
             *wide, tap1 = (tap.to(self.device) for tap in self.cache.read([example.key for example in batch]))
             for example, cam, fine in zip(batch, self._judged(wide).cam, tap1, strict=True):
                 training.add(Pointed(cam, fine, example.bad))
+            on_batch(training.taken)
         training.fit()
         # The fine map's logits stand for themselves: 0 is where context and place are as likely bad as not.
         if isinstance(self.net.head, CamHead):

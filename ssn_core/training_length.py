@@ -40,7 +40,7 @@ from ssn_core.features import TapCache
 from ssn_core.inference import score_cached
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
-from ssn_core.sampling import planned_epochs, planned_samples
+from ssn_core.sampling import local_images, planned_epochs, planned_samples
 from ssn_core.settling import Length, balanced_cross_entropy, best_of
 from ssn_core.training import MILESTONES, Trainer, Watch
 
@@ -66,7 +66,7 @@ def halves(recipe: Recipe, images: Sequence[LabelledImage]) -> Halves | None:
 def samples_ahead(recipe: Recipe, images: Sequence[LabelledImage]) -> int:
     """Samples that a network's training sees at most, its trial run included."""
     found = halves(recipe, images)
-    return _samples(recipe, images) + (0 if found is None else _samples(recipe, found[0]))
+    return _samples(recipe, images) + (0 if found is None else _samples(_without_local_head(recipe), found[0]))
 
 
 def find_length(
@@ -147,4 +147,5 @@ def _numbers(images: Sequence[LabelledImage]) -> dict[str, int]:
 
 
 def _samples(recipe: Recipe, images: Sequence[LabelledImage]) -> int:
-    return planned_samples(recipe, **_numbers(images))
+    numbers = _numbers(images)
+    return planned_samples(recipe, **numbers) + local_images(recipe, **numbers)

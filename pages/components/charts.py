@@ -5,6 +5,7 @@ Streamlit's own plotly theme sets fonts and background, so that the figure also 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ LOSS_COLOURS = ("#0072B2", "#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#D55E00"
 
 
 def loss_curves(points: Iterable[tuple[str, int, float]], *, height: int = LOSS_HEIGHT) -> go.Figure:
-    """Training loss by step, one line a series, in the order in which the series first appear.
+    """Training loss by step, one line a series, by their names: which comes first may change from hour to hour.
 
     Args:
         points: (series, step, loss) as the worker wrote them.
@@ -33,14 +34,15 @@ def loss_curves(points: Iterable[tuple[str, int, float]], *, height: int = LOSS_
         steps.append(step)
         values.append(value)
     figure = go.Figure()
-    for index, (name, (steps, values)) in enumerate(series.items()):
+    for name, (steps, values) in sorted(series.items()):
         keep = _thin(len(steps))
         figure.add_scatter(
             x=np.asarray(steps)[keep],
             y=np.asarray(values)[keep],
             name=name,
             mode="lines+markers" if len(steps) < 3 else "lines",
-            line={"color": LOSS_COLOURS[index % len(LOSS_COLOURS)], "width": 2},
+            line={"color": _colour(name), "width": 2, "dash": "dot" if name.endswith("trial") else "solid"},
+            cliponaxis=False,  # the first point lies on the upper edge
             hovertemplate="Epoch %{x}: %{y:.4g}<extra>" + name + "</extra>",
         )
     figure.update_layout(
@@ -55,6 +57,12 @@ def loss_curves(points: Iterable[tuple[str, int, float]], *, height: int = LOSS_
     last = max((max(steps) for steps, _ in series.values()), default=1)
     figure.update_xaxes(title="Epoch", dtick=next((step for step in WHOLE_STEPS if last / step <= 10), None))
     return figure
+
+
+def _colour(name: str) -> str:
+    """Of a fold its own, of its trial the same, whichever other lines there are yet; the model's is the first."""
+    number = re.search(r"\d+", name)
+    return LOSS_COLOURS[int(number[0]) % len(LOSS_COLOURS) if number else 0]
 
 
 def _thin(n: int) -> NDArray[np.intp] | slice:

@@ -5,14 +5,24 @@ import pytest
 from pages.components import charts
 
 
-def test_each_series_of_the_loss_becomes_one_line_in_order_of_appearance() -> None:
-    points = [("fold 1 of 2", 1, 0.5), ("fold 1 of 2", 2, 0.4), ("fold 2 of 2", 1, 0.6), ("fold 1 of 2", 3, 0.3)]
+def test_each_series_of_the_loss_becomes_one_line_whichever_comes_first() -> None:
+    points = [("fold 2 of 2", 1, 0.6), ("fold 1 of 2", 1, 0.5), ("fold 1 of 2", 2, 0.4), ("fold 1 of 2", 3, 0.3)]
     figure = charts.loss_curves(points)
     assert [(trace.name, list(trace.x), list(trace.y)) for trace in figure.data] == [
         ("fold 1 of 2", [1, 2, 3], [0.5, 0.4, 0.3]),
         ("fold 2 of 2", [1], [0.6]),
     ]
     assert figure.layout.showlegend
+
+
+def test_a_line_keeps_its_colour_as_others_come() -> None:
+    names = ["Fold 2 of 3", "Model", "Fold 1 of 3", "Fold 3 of 3"]
+    seen = []
+    for count in range(1, 5):
+        figure = charts.loss_curves([(name, 1, 0.5) for name in names[:count]])
+        seen.append({trace.name: trace.line.color for trace in figure.data})
+    assert len(set(seen[-1].values())) == 4
+    assert all(colours.items() <= seen[-1].items() for colours in seen)
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
