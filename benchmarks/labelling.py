@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -321,19 +322,36 @@ def time_pages(data_dir: Path) -> dict[str, float]:
 
 
 def time_used_pages(db: Database, project: int) -> dict[str, dict[str, float]]:
-    """Of each page's script: medians of three runs, clock and processors, and what it takes after one more label."""
+    """Of each page's script: medians of three runs, as it is, and after each of three labels and three corrections."""
     app = open_app(db.data_dir)
     found: dict[str, dict[str, float]] = {}
-    for seq, (name, (page, state)) in enumerate(VIEWS.items(), start=1):
+    numbers = itertools.count(1)
+    for name, (page, state) in VIEWS.items():
         app.switch_page(f"views/{page}.py").run()
         for key, value in state.items():
             app.session_state[key] = value
         app.run()
-        runs = [run_once(app, name) for _ in range(3)]
-        wall, cpu = (round(statistics.median(times), 1) for times in zip(*runs, strict=True))
-        used_project.label_one(db, project, seq)
-        found[name] = {"wall": wall, "cpu": cpu, "cpu_after_a_label": round(run_once(app, name)[1], 1)}
+        wall, cpu = median_run(app, name)
+        _, after_a_label = median_run(app, name, lambda: used_project.label_one(db, project, next(numbers)))
+        _, after_a_correction = median_run(app, name, lambda: used_project.correct_one(db, project, next(numbers)))
+        found[name] = {
+            "wall": wall,
+            "cpu": cpu,
+            "cpu_after_a_label": after_a_label,
+            "cpu_after_a_correction": after_a_correction,
+        }
     return found
+
+
+def median_run(app: AppTest, name: str, before: Callable[[], None] | None = None) -> tuple[float, float]:
+    """Milliseconds of a run, on the clock and of all processors; medians of three, `before` each of which this is."""
+    runs = []
+    for _ in range(3):
+        if before is not None:
+            before()
+        runs.append(run_once(app, name))
+    wall, cpu = (round(statistics.median(times), 1) for times in zip(*runs, strict=True))
+    return wall, cpu
 
 
 def run_once(app: AppTest, name: str) -> tuple[float, float]:

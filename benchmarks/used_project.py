@@ -85,9 +85,20 @@ def use(db: Database, project: int, *, n_labels: int = LABELS) -> list[registry.
 
 def label_one(db: Database, project: int, seq: int) -> None:
     """One more label, as an inspector who works meanwhile would give it."""
-    waiting = images.ids(db, project_id=project, labels=("none",))
-    events = [labels.LabelEvent("meanwhile", seq, waiting[0], "good", "Ben", "board", seconds=1.0)]
-    labels.record(db, project_id=project, events=events)
+    _say(db, project, seq, images.ids(db, project_id=project, labels=("none",))[0], "good")
+
+
+def correct_one(db: Database, project: int, seq: int) -> None:
+    """A label that the figures of all models rest on is corrected."""
+    _say(db, project, seq, images.ids(db, project_id=project, labels=("good",))[-1], "bad")
+
+
+def _say(db: Database, project: int, seq: int, image: int, verdict: str) -> None:
+    labels.record(
+        db,
+        project_id=project,
+        events=[labels.LabelEvent("meanwhile", seq, image, verdict, "Ben", "board", seconds=1.0)],
+    )
 
 
 def _label(db: Database, project: int, taken: Sequence[int], said: Sequence[str]) -> None:

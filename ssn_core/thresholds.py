@@ -255,13 +255,15 @@ def _cuts(labels: ArrayLike, scores: ArrayLike, *, need: str, what: str) -> _Cut
             expected=f"at least one {need} image",
             action="Label more images",
         )
-    rising, place = np.unique(values, return_inverse=True)
-    bad_at = np.bincount(place[bad], minlength=rising.size)[::-1]
-    good_at = np.bincount(place[~bad], minlength=rising.size)[::-1]
+    order = np.argsort(values, kind="stable")  # a single pass where the caller sorted them: for many rules in a row
+    rising = values[order]
+    first = np.flatnonzero(np.concatenate(([True], rising[1:] != rising[:-1])))  # of each level
+    bad_below = np.concatenate(([0], np.cumsum(bad[order])))[first]
+    good_below = first - bad_below
     return _Cuts(
-        falling=rising[::-1],
-        escapes=n_bad - np.concatenate(([0], np.cumsum(bad_at))),
-        overkill=np.concatenate(([0], np.cumsum(good_at))),
+        falling=rising[first][::-1],
+        escapes=np.append(bad_below, n_bad)[::-1],
+        overkill=np.append(n_good - good_below, 0)[::-1],
         n_good=n_good,
         n_bad=n_bad,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -63,9 +64,26 @@ class HeldOut:
     groups: tuple[str, ...]  # images of one physical part share theirs
     labels: NDArray[np.int8]  # (N,) 0 good, 1 bad
     scores: NDArray[np.float64]  # (N,)
-    n_good: int
-    n_bad: int
     kind: str  # their role: test | out_of_fold; calibration, where thresholds are chosen
+
+    @cached_property
+    def n_bad(self) -> int:
+        """How many are labelled bad."""
+        return int(self.labels.sum())
+
+    @property
+    def n_good(self) -> int:
+        """How many are labelled good."""
+        return len(self.labels) - self.n_bad
+
+    @cached_property
+    def digest(self) -> str:
+        """The same for the same labels, scores and groups of the same images: what figures are kept by."""
+        found = hashlib.blake2b(self.kind.encode(), digest_size=16)
+        for values in (np.array(self.image_ids, dtype=np.int64), self.labels, self.scores):
+            found.update(values.tobytes())
+        found.update("\0".join(self.groups).encode())
+        return found.hexdigest()
 
     @cached_property
     def blocks(self) -> NDArray[np.int64] | None:
@@ -193,10 +211,13 @@ def held_out(db: Database, *, model_id: int) -> HeldOut:
     return with_role(db, model_id=model_id, role=registry.get(db, model_id=model_id).held_out)
 
 
-def with_role(db: Database, *, model_id: int, role: str) -> HeldOut:
+def with_role(db: Database, *, model_id: int, role: str, among: Sequence[int] | None = None) -> HeldOut:
     """Scores of the images that played this role for the model ("calibration": thresholds are chosen on them).
 
-    Only those labelled good or bad now; without any, the arrays are empty.
+    Only those labelled good or bad now; without any, the arrays are empty. In the order of the images' numbers.
+
+    Args:
+        among: numbers of images, at most 500: no others than these; None: all.
     """
     statement = (
         select(ImageRow.id, ImageRow.name, ImageRow.group_key, ImageRow.label, PredictionRow.score)
@@ -204,20 +225,18 @@ def with_role(db: Database, *, model_id: int, role: str) -> HeldOut:
         .where(PredictionRow.model_id == model_id, PredictionRow.role == role, ImageRow.label.in_(("good", "bad")))
         .order_by(ImageRow.id)
     )
+    if among is not None:
+        statement = statement.where(ImageRow.id.in_(among))
     with db.read() as session, no_garbage():
         # Rows of the driver, column by column: a comparison of two models reads two hundred thousand of them at worst.
         found = session.connection().execute(statement).all()
         ids, names, groups, said, scores = zip(*found, strict=True) if found else ((),) * 5
-        labels = np.array([label == "bad" for label in said], dtype=np.int8)
-        n_bad = int(labels.sum())
         return HeldOut(
             image_ids=ids,
             names=names,
             groups=groups,
-            labels=labels,
+            labels=np.array([label == "bad" for label in said], dtype=np.int8),
             scores=np.array(scores, dtype=np.float64),
-            n_good=len(found) - n_bad,
-            n_bad=n_bad,
             kind=role,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.components import palette, resources, state
+from pages.components.map_viewer import data_url
 from pages.components.project import VIEWS
 from pages.components.text import figure, literal, plain
 from ssn_core.errors import SsnError
@@ -65,7 +66,8 @@ def _thumbnail(image: images.Image) -> None:
     except SsnError:
         st.caption("The picture cannot be read.")
         return
-    st.image(path.read_bytes(), alt=plain(image.name))
+    # As it is: Streamlit would write its bytes anew, as another format.
+    st.image(data_url(path.read_bytes(), "image/webp"), alt=plain(image.name))
 
 
 def _review(

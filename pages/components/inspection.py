@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -255,7 +254,7 @@ def _thumbnail_url(row: Row, folder: Path, model: registry.Model) -> str | None:
     if row.sha256 is None or row.error:
         return None
     picture = overlay_png(folder, row.sha256, 0.5, THUMBNAIL_EDGE, model)
-    return None if picture is None else "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+    return None if picture is None else data_url(picture)
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)

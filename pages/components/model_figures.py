@@ -13,7 +13,7 @@ from ssn_core import metrics
 from ssn_core.honest import Counted
 from ssn_core.intervals import ap_interval, auroc_interval
 from ssn_core.rates import Interval, rate_interval
-from storage import lineage, registry, thresholds
+from storage import lineage, predictions, registry, thresholds
 
 SPLITS = {"test": "fixed test split", "out_of_fold": "out-of-fold"}
 MEANING = {
@@ -75,15 +75,21 @@ def model_figures(
     """The figures of a model; kept until the thresholds, the project's newest label or the number of scores changes."""
     db = resources.database()
     held_out = held_out_scores(db, registry.get(db, model_id=model_id))
-    truth, scores = held_out.labels, held_out.scores
+    return _measured(held_out, held_out.digest, version)
+
+
+# Most labels that come are of images which this model learned nothing from and is not measured on.
+@st.cache_data(max_entries=500, show_spinner=False)
+def _measured(_held_out: predictions.HeldOut, digest: str, version: thresholds.Version) -> Figures:  # noqa: ARG001
+    truth, scores = _held_out.labels, _held_out.scores
     return Figures(
-        n_good=held_out.n_good,
-        n_bad=held_out.n_bad,
+        n_good=_held_out.n_good,
+        n_bad=_held_out.n_bad,
         auroc=metrics.i_auroc(truth, scores),
         auroc_interval=auroc_interval(truth, scores),
         ap=metrics.ap(truth, scores),
         ap_interval=ap_interval(truth, scores),
-        counted=thresholds.cuts(version, held_out).count(truth, scores),
+        counted=thresholds.cuts(version, _held_out).count(truth, scores),
     )
 
 

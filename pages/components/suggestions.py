@@ -90,6 +90,9 @@ def suggest(
 
     A rule that has no answer here (a class is missing, both costs are 0) says why.
     """
+    # In order: seven rules sort what is left of them without each of five blocks, which then takes no time.
+    order = np.argsort(scores)
+    labels, scores, blocks = labels[order], scores[order], None if blocks is None else blocks[order]
     dealt = out_of_fold and blocks is not None
     basis: honest.Basis = "separate" if not out_of_fold else "crosswise" if dealt else "same"
     found = []
