@@ -12,8 +12,8 @@ for some weeks (benchmarks/used_project.py), as `routes_with_model_ms` and `page
 this part alone. The last line printed is all of it as JSON.
 
 Of each page with a model: the time on the clock, the processors' time, which other work on the machine lengthens less,
-and the processors' time of the first run after somebody gave one more label, when what follows the labels is computed
-anew.
+and the processors' time of a run after somebody gave one more label, or corrected one that all figures rest on, when
+what follows the labels is computed anew; medians of three.
 
 Browser and server share the machine: times are those of both together.
 """
@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import itertools
 import json
 import os
 import platform
@@ -322,33 +321,32 @@ def time_pages(data_dir: Path) -> dict[str, float]:
 
 
 def time_used_pages(db: Database, project: int) -> dict[str, dict[str, float]]:
-    """Of each page's script: medians of three runs, as it is, and after each of three labels and three corrections."""
+    """Of each page's script: medians of three runs, as it is, after each of three labels, and of three corrections."""
     app = open_app(db.data_dir)
     found: dict[str, dict[str, float]] = {}
-    numbers = itertools.count(1)
+    # Given and taken back in turns, so that all pages see the same project.
+    another = used_project.in_turns(db, project, "meanwhile", label="none", verdicts=("good", "cleared"))
+    corrected = used_project.in_turns(db, project, "corrected", label="good", verdicts=("bad", "good"))
     for name, (page, state) in VIEWS.items():
         app.switch_page(f"views/{page}.py").run()
         for key, value in state.items():
             app.session_state[key] = value
         app.run()
         wall, cpu = median_run(app, name)
-        _, after_a_label = median_run(app, name, lambda: used_project.label_one(db, project, next(numbers)))
-        _, after_a_correction = median_run(app, name, lambda: used_project.correct_one(db, project, next(numbers)))
         found[name] = {
             "wall": wall,
             "cpu": cpu,
-            "cpu_after_a_label": after_a_label,
-            "cpu_after_a_correction": after_a_correction,
+            "cpu_after_a_label": median_run(app, name, another)[1],
+            "cpu_after_a_correction": median_run(app, name, corrected)[1],
         }
     return found
 
 
-def median_run(app: AppTest, name: str, before: Callable[[], None] | None = None) -> tuple[float, float]:
-    """Milliseconds of a run, on the clock and of all processors; medians of three, `before` each of which this is."""
+def median_run(app: AppTest, name: str, change: Callable[[], None] = lambda: None) -> tuple[float, float]:
+    """Milliseconds of a run, on the clock and of all processors: medians of three, each after a `change`."""
     runs = []
     for _ in range(3):
-        if before is not None:
-            before()
+        change()
         runs.append(run_once(app, name))
     wall, cpu = (round(statistics.median(times), 1) for times in zip(*runs, strict=True))
     return wall, cpu

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,22 @@ def use(db: Database, project: int, *, n_labels: int = LABELS) -> list[registry.
     return [registry.get(db, model_id=model.id) for model in models]
 
 
-def label_one(db: Database, project: int, seq: int) -> None:
-    """One more label, as an inspector who works meanwhile would give it."""
-    _say(db, project, seq, images.ids(db, project_id=project, labels=("none",))[0], "good")
+def in_turns(db: Database, project: int, client: str, *, label: str, verdicts: tuple[str, str]) -> Callable[[], None]:
+    """What gives an image these verdicts in turns, one a call, as an inspector who works meanwhile would.
 
+    Args:
+        client: of the events.
+        label: of the image that is taken, the project's last one with it; "none": without any.
+    """
+    image = images.ids(db, project_id=project, labels=(label,))[-1]
+    numbers = count(1)
 
-def correct_one(db: Database, project: int, seq: int) -> None:
-    """A label that the figures of all models rest on is corrected."""
-    _say(db, project, seq, images.ids(db, project_id=project, labels=("good",))[-1], "bad")
+    def say() -> None:
+        number = next(numbers)
+        said = labels.LabelEvent(client, number, image, verdicts[(number - 1) % 2], "Ben", "board", seconds=1.0)
+        labels.record(db, project_id=project, events=[said])
 
-
-def _say(db: Database, project: int, seq: int, image: int, verdict: str) -> None:
-    labels.record(
-        db,
-        project_id=project,
-        events=[labels.LabelEvent("meanwhile", seq, image, verdict, "Ben", "board", seconds=1.0)],
-    )
+    return say
 
 
 def _label(db: Database, project: int, taken: Sequence[int], said: Sequence[str]) -> None:

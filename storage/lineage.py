@@ -47,7 +47,6 @@ class Entry:
     model: registry.Model
     active: bool
     parent: registry.Model | None  # the model that was active when it was trained; None: the first, or deleted since
-    scored: int  # images with a score of it
     training: str | None  # status of the training, which activates it at its end; None: it is done
     kept_by: str | None  # why it cannot be deleted, as a sentence; None: it can
 
@@ -76,10 +75,6 @@ def entries(db: Database, *, project_id: int) -> list[Entry]:
     with db.read() as session:
         active = session.scalar(select(ProjectRow.active_model_id).where(ProjectRow.id == project_id))
         kept = _kept_by(session, list(by_id))
-        n = func.count()
-        counted = select(PredictionRow.model_id, n).join(ModelRow, ModelRow.id == PredictionRow.model_id)
-        counted = counted.where(ModelRow.project_id == project_id).group_by(PredictionRow.model_id)
-        scored = {number: int(found) for number, found in session.execute(counted)}
         unfinished = select(JobRow.id, JobRow.status).join(ModelRow, ModelRow.job_id == JobRow.id)
         unfinished = unfinished.where(ModelRow.project_id == project_id, JobRow.status != "succeeded")
         training = {row.id: row.status for row in session.execute(unfinished)}
@@ -88,7 +83,6 @@ def entries(db: Database, *, project_id: int) -> list[Entry]:
             model,
             model.id == active,
             by_id.get(model.parent_id or 0),
-            scored.get(model.id, 0),
             training.get(model.job_id or 0),
             kept.get(model.id),
         )

@@ -10,19 +10,24 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import predictions, registry
-from storage.db import Database
-from storage.tables import LabelEventRow
-
-MOST = 500  # images whose labels are looked up one by one; from there on reading everything is as fast
+from storage import predictions
+from storage.db import CHUNK_SIZE, Database
+from storage.predictions import HeldOut
+from storage.tables import LabelEventRow, PredictionRow
 
 
 @dataclass(frozen=True)
-class _Stamp:
-    """What the scores of a role follow from: labels, and the scores that a training stores."""
+class Stamp:
+    """What the scores of a role follow from: what was said in the project, and what a job stored of the model."""
 
-    newest: int  # label event of the project
-    scored: int  # images with a score of this model
+    newest: int  # label event
+    events: int  # up to it
+    scores: int
+    sum_of_scores: float
+
+    def differs_in_labels_alone(self, other: Stamp) -> bool:
+        """Whether the same scores lie beneath both."""
+        return (self.scores, self.sum_of_scores) == (other.scores, other.sum_of_scores)
 
 
 class LiveScores:
@@ -30,58 +35,63 @@ class LiveScores:
 
     Reading 100,000 scores takes a second, and an inspector at work changes a few labels between two looks. What is
     given is for reading alone; as long as nothing changed it is the same object.
+
+    Args:
+        model_id, project_id: of the model, and of the images.
+        role: that the images played for it (:data:`storage.predictions.ROLES`).
     """
 
-    def __init__(self, model: registry.Model, role: str | None = None) -> None:
-        """`role`: that the images played for the model; None: that of the held-out ones."""
-        self._model_id, self._project_id = model.id, model.project_id
-        self._role = role or model.held_out
+    def __init__(self, *, model_id: int, project_id: int, role: str) -> None:
+        self._model_id, self._project_id, self._role = model_id, project_id, role
         self._lock = threading.Lock()  # who comes while it is read waits for it, instead of reading it too
-        self._held: predictions.HeldOut | None = None
-        self._stamp = _Stamp(0, 0)
-        self._events = 0  # of the project, up to the newest one
+        self._known: tuple[Stamp, HeldOut] | None = None
 
-    def now(self, db: Database) -> predictions.HeldOut:
-        """Those labelled good or bad now, with their labels."""
+    def now(self, db: Database) -> HeldOut:
+        """What :func:`storage.predictions.with_role` would read now."""
         with self._lock:
-            stamp = self._look(db)  # before reading: what is said meanwhile is read twice, never missed
-            if self._held is None or stamp != self._stamp:
+            stamp = self.stamp(db)  # before reading: what is said meanwhile is read twice, never missed
+            if self._known is None or self._known[0] != stamp:
                 held = self._read(db, stamp)
                 for shared in (held.labels, held.scores):
                     shared.flags.writeable = False
-                self._held, self._stamp = held, stamp
-            return self._held
+                self._known = stamp, held
+            return self._known[1]
 
-    def _look(self, db: Database) -> _Stamp:
-        newest = select(func.max(LabelEventRow.id)).where(LabelEventRow.project_id == self._project_id)
+    def stamp(self, db: Database) -> Stamp:
+        """The same as long as nothing was said or stored; in milliseconds."""
+        said = select(func.max(LabelEventRow.id), func.count()).where(LabelEventRow.project_id == self._project_id)
+        of_role = PredictionRow.model_id == self._model_id, PredictionRow.role == self._role
+        stored = select(func.count(), func.sum(PredictionRow.score)).where(*of_role)
         with db.read() as session:
-            return _Stamp(session.scalar(newest) or 0, predictions.count_scored(db, model_id=self._model_id))
+            newest, events = session.execute(said).one()
+            scores, sum_of_scores = session.execute(stored).one()
+        return Stamp(newest or 0, events, scores, round(sum_of_scores or 0.0, 6))  # a database may sum in any order
 
-    def _read(self, db: Database, stamp: _Stamp) -> predictions.HeldOut:
-        known, since = self._events, self._stamp.newest
-        with db.read() as session:
-            self._events = self._count(session, 0, stamp.newest)
-            later = self._count(session, since, stamp.newest)
-            # Where a transaction that took its numbers earlier ended later (PostgreSQL), an event is older than what
-            # was the newest, and new all the same.
-            in_order = known + later == self._events
-            few = self._said(session, since) if in_order and stamp.scored == self._stamp.scored else None
-        if self._held is None or few is None or len(few) > MOST:
-            return predictions.with_role(db, model_id=self._model_id, role=self._role)
-        return _changed(self._held, few, predictions.with_role(db, model_id=self._model_id, role=self._role, among=few))
+    def _read(self, db: Database, stamp: Stamp) -> HeldOut:
+        if self._known is not None and stamp.differs_in_labels_alone(self._known[0]):
+            before, held = self._known
+            with db.read() as session:
+                few = self._said_since(session, before)
+            if few is not None:
+                now = predictions.with_role(db, model_id=self._model_id, role=self._role, among=few)
+                return _changed(held, few, now)
+        return predictions.with_role(db, model_id=self._model_id, role=self._role)
 
-    def _count(self, session: Session, after: int, up_to: int) -> int:
-        of_project = LabelEventRow.project_id == self._project_id, LabelEventRow.id > after, LabelEventRow.id <= up_to
-        return session.scalar(select(func.count()).select_from(LabelEventRow).where(*of_project)) or 0
+    def _said_since(self, session: Session, before: Stamp) -> list[int] | None:
+        """The images of all events that are new, in order; None: they are many, or not all newer than the known ones.
 
-    def _said(self, session: Session, since: int) -> list[int]:
-        """Images about which something was said since this event, in order; at most one more than `MOST`."""
-        of_project = LabelEventRow.project_id == self._project_id, LabelEventRow.id > since
-        statement = select(LabelEventRow.image_id).where(*of_project).distinct().order_by(LabelEventRow.image_id)
-        return list(session.scalars(statement.limit(MOST + 1)))
+        On PostgreSQL a transaction takes its numbers before it ends, so that an event comes to light after newer ones.
+        """
+        of_project = LabelEventRow.project_id == self._project_id
+        older = select(func.count()).where(of_project, LabelEventRow.id <= before.newest)
+        if session.scalar(older) != before.events:
+            return None
+        images = select(LabelEventRow.image_id).where(of_project, LabelEventRow.id > before.newest).distinct()
+        found = list(session.scalars(images.order_by(LabelEventRow.image_id).limit(CHUNK_SIZE + 1)))
+        return found if len(found) <= CHUNK_SIZE else None
 
 
-def _changed(held: predictions.HeldOut, images: list[int], now: predictions.HeldOut) -> predictions.HeldOut:
+def _changed(held: HeldOut, images: list[int], now: HeldOut) -> HeldOut:
     """`held` with what is now known of these images; itself where that is what it says already.
 
     Args:
@@ -101,7 +111,7 @@ def _changed(held: predictions.HeldOut, images: list[int], now: predictions.Held
         both = [*compress(before, ~old), *after]
         return tuple(both[place] for place in order.tolist())
 
-    return predictions.HeldOut(
+    return HeldOut(
         image_ids=held.image_ids if same_images else tuple(sorted([*ids[~old].tolist(), *now.image_ids])),
         names=texts(held.names, now.names),
         groups=texts(held.groups, now.groups),

@@ -28,7 +28,6 @@ __all__ = [
     "ROLES",
     "HeldOut",
     "Scored",
-    "count_scored",
     "count_unscored",
     "held_out",
     "load_map",
@@ -82,7 +81,7 @@ class HeldOut:
         found = hashlib.blake2b(self.kind.encode(), digest_size=16)
         for values in (np.array(self.image_ids, dtype=np.int64), self.labels, self.scores):
             found.update(values.tobytes())
-        found.update("\0".join(self.groups).encode())
+        found.update(repr(self.groups).encode("utf-8", "surrogatepass"))
         return found.hexdigest()
 
     @cached_property
@@ -131,13 +130,6 @@ def missing(db: Database, *, model_id: int, after_id: int | None = None, limit: 
         statement = statement.where(ImageRow.id > after_id)
     with db.read() as session:
         return [images.from_row(row, who) for row, who in session.execute(statement)]
-
-
-def count_scored(db: Database, *, model_id: int) -> int:
-    """How many images have a score of this model; it rises while a training or a scoring stores them."""
-    with db.read() as session:
-        statement = select(func.count()).select_from(PredictionRow).where(PredictionRow.model_id == model_id)
-        return session.scalar(statement) or 0
 
 
 def count_unscored(db: Database, *, model_id: int) -> int:
@@ -217,7 +209,7 @@ def with_role(db: Database, *, model_id: int, role: str, among: Sequence[int] | 
     Only those labelled good or bad now; without any, the arrays are empty. In the order of the images' numbers.
 
     Args:
-        among: numbers of images, at most 500: no others than these; None: all.
+        among: numbers of images, at most :data:`storage.db.CHUNK_SIZE`: no others than these; None: all.
     """
     statement = (
         select(ImageRow.id, ImageRow.name, ImageRow.group_key, ImageRow.label, PredictionRow.score)

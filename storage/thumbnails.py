@@ -157,9 +157,12 @@ def _make(context: JobContext, image: images.Image) -> bool | None:
 def _is_plain(path: Path) -> bool:
     if not path.is_file():
         return False
-    with Image.open(path, formats=_BROWSER_FORMATS) as image:
-        return (
-            image.mode in _BROWSER_MODES
-            and not image.has_transparency_data
-            and image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
-        )
+    try:
+        with Image.open(path, formats=_BROWSER_FORMATS) as image:
+            return (
+                image.mode in _BROWSER_MODES
+                and not image.has_transparency_data
+                and image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
+            )
+    except Exception:  # noqa: BLE001 - of whatever kind the damage is: decoding it says so in an error for people
+        return False

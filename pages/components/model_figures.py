@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.components import resources
-from pages.components.held_out import held_out_scores
+from pages.components.held_out import held_out_scores, held_out_stamp
 from pages.components.text import NOT_AVAILABLE, figure, percent, prose
 from ssn_core import metrics
 from ssn_core.honest import Counted
 from ssn_core.intervals import ap_interval, auroc_interval
 from ssn_core.rates import Interval, rate_interval
-from storage import lineage, predictions, registry, thresholds
+from storage import predictions, registry, thresholds
+from storage.live_scores import Stamp
 
 SPLITS = {"test": "fixed test split", "out_of_fold": "out-of-fold"}
 MEANING = {
@@ -39,11 +40,11 @@ class Figures:
     counted: Counted
 
 
-def draw_figures(entry: lineage.Entry, stamp: int) -> None:
-    """A model's figures with intervals. `stamp`: the project's newest label."""
-    model = entry.model
+def draw_figures(model: registry.Model) -> None:
+    """A model's figures with intervals, on the labels of now."""
     db = resources.database()
-    found = model_figures(str(db.data_dir), model.id, thresholds.in_force(db, model_id=model.id), stamp, entry.scored)
+    version = thresholds.in_force(db, model_id=model.id)
+    found = _figures(str(db.data_dir), model.id, version, held_out_stamp(db, model))
     if found.n_good + found.n_bad == 0:
         st.caption("No figures: no image that it never saw has a score and a Good or Bad label.")
         return
@@ -65,20 +66,14 @@ def draw_figures(entry: lineage.Entry, stamp: int) -> None:
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
-def model_figures(
-    data_dir: str,  # noqa: ARG001  # which installation
-    model_id: int,
-    version: thresholds.Version,
-    newest_label: int,  # noqa: ARG001
-    scored: int,  # noqa: ARG001
-) -> Figures:
-    """The figures of a model; kept until the thresholds, the project's newest label or the number of scores changes."""
+def _figures(data_dir: str, model_id: int, version: thresholds.Version, stamp: Stamp) -> Figures:  # noqa: ARG001
+    # With many models, more than scores are kept of: all are shown, archived ones too.
     db = resources.database()
     held_out = held_out_scores(db, registry.get(db, model_id=model_id))
     return _measured(held_out, held_out.digest, version)
 
 
-# Most labels that come are of images which this model learned nothing from and is not measured on.
+# Most labels that come are of images that the model is not measured on.
 @st.cache_data(max_entries=500, show_spinner=False)
 def _measured(_held_out: predictions.HeldOut, digest: str, version: thresholds.Version) -> Figures:  # noqa: ARG001
     truth, scores = _held_out.labels, _held_out.scores

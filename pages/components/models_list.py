@@ -13,7 +13,7 @@ from pages.components.model_figures import IN_WORDS, SPLITS, draw_figures
 from pages.components.report_panel import report_button
 from pages.components.text import count, moment, plain, prose
 from ssn_core.errors import ModelFolderError, SsnError
-from storage import labels, lineage, projects, registry, snapshots
+from storage import lineage, projects, registry, snapshots
 
 SHOWN_CHANGES = 200  # images of one kind of change that are listed by name
 WEIGHTS = {"imagenet": "ImageNet weights", "bundled": "bundled weights", "random": "random weights"}
@@ -43,21 +43,19 @@ def draw_list(project: projects.Project) -> None:
     entries = lineage.entries(db, project_id=project.id)
     offered = [entry for entry in entries if entry.model.archived_at is None]
     archived = [entry for entry in entries if entry.model.archived_at is not None]
-    newest = labels.project_history(db, project_id=project.id, limit=1)
-    stamp = newest[0].id if newest else 0
     st.caption(
         "Figures: held-out images, labels of today, thresholds in force; in brackets, intervals of 95 %.", help=IN_WORDS
     )
     for entry in offered:
-        _card(entry, project, offered, stamp)
+        _card(entry, project, offered)
     if archived:
         with st.expander(f"Archived: {count(len(archived), 'model')}", icon=":material/inventory_2:"):
             st.caption("No page offers them. Their scores, figures and files are kept.")
             for entry in archived:
-                _card(entry, project, offered, stamp)
+                _card(entry, project, offered)
 
 
-def _card(entry: lineage.Entry, project: projects.Project, offered: list[lineage.Entry], stamp: int) -> None:
+def _card(entry: lineage.Entry, project: projects.Project, offered: list[lineage.Entry]) -> None:
     model = entry.model
     with st.container(border=True, key=f"model-card-{model.id}"):
         facts, good, buttons = st.columns([11, 9, 4], gap="medium")
@@ -70,7 +68,7 @@ def _card(entry: lineage.Entry, project: projects.Project, offered: list[lineage
             st.markdown(_learned_from(model))
             st.caption(_origin(entry))
         with good, st.container(gap="xxsmall"):
-            draw_figures(entry, stamp)
+            draw_figures(model)
         with buttons, st.container(gap="xsmall"):
             _buttons(entry, project, offered)
 

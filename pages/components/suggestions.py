@@ -90,7 +90,7 @@ def suggest(
 
     A rule that has no answer here (a class is missing, both costs are 0) says why.
     """
-    # In order: seven rules sort what is left of them without each of five blocks, which then takes no time.
+    # Each of the rules sorts them again and again, without one block or another: that is quick where they are in order.
     order = np.argsort(scores)
     labels, scores, blocks = labels[order], scores[order], None if blocks is None else blocks[order]
     dealt = out_of_fold and blocks is not None

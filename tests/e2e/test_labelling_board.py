@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from test_labelling import labels, open_board, sign_in, stored, wait_until_saved
 
-from storage import descriptors, images, label_queues, projects
+from storage import descriptors, files, images, label_queues, projects
 from storage import labels as store
 from storage.db import connect
 from storage.settings import Settings
@@ -364,3 +365,25 @@ def test_limit_samples_are_pinned_seen_by_everybody_and_compared(
     assert app_server.query("SELECT image_id, verdict, inspector, removed_by FROM limit_samples") == [
         (1, "bad", "Ada", "Ada")
     ]
+
+
+def test_a_picture_that_is_damaged_says_so_and_the_image_can_be_labelled_all_the_same(
+    app_server: AppServer, context: BrowserContext, page: Page
+) -> None:
+    app_server.seed(3)
+    sha256 = app_server.query("SELECT sha256 FROM images ORDER BY id")[1][0]
+    stored_at = files.image_path(app_server.data_dir, sha256=sha256, extension=".png")
+    stored_at.chmod(0o644)
+    stored_at.write_bytes(b"no picture")
+    sign_in(context, app_server, "Ada")
+    open_board(page, app_server)
+    broken = tile(page, 1).locator("img.missing")
+    expect(broken).to_have_attribute("title", re.compile("not an image"), timeout=20_000)
+    expect(page.locator(".grid .tile img.missing")).to_have_count(1)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/ssn/thumb/" in request.url else None)
+    page.wait_for_timeout(4000)
+    assert not asked  # it is not asked for again and again
+    tile(page, 1).click()
+    wait_until_saved(page)
+    assert labels(app_server)[1] is not None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -432,5 +433,5 @@ def test_the_table_names_each_outcome_and_keeps_names_as_they_are(db: Database) 
     assert list(frame["Outcome"]) == ["caught", "overkill", "escape", "passed", "passed", "passed"]
     doubtful = evaluation.held_out_frame(held_out, 0.3, -1.0, rows=4)
     assert list(doubtful["Outcome"]) == ["caught", "overkill", "to a person", "to a person"]
-    named = held_out.__class__(**{**held_out.__dict__, "names": (HOSTILE, *held_out.names[1:])})
+    named = replace(held_out, names=(HOSTILE, *held_out.names[1:]))
     assert HOSTILE in set(evaluation.held_out_frame(named, 0.3)["Image"])

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from pages.components import resources
 from pages.components.routes import MAX_BODY, ROUTES
 from ssn_core.evidence import pooled_mean
-from storage import images, labels, map_verdicts, maps, projects
+from storage import files, images, labels, map_verdicts, maps, projects
 from storage.db import Database
 from tests.model_seed import add_model
 
@@ -228,6 +228,22 @@ def test_a_missing_file_is_said_and_not_a_crash(site: Site) -> None:
     assert answer.status_code == 404
     assert answer.json()["error"]
     assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\x00" * 40], ids=["empty", "text", "header"]
+)
+def test_a_damaged_file_is_said_and_not_a_crash(site: Site, damage: bytes) -> None:
+    image = images.get(site.db, image_id=site.ids[0])
+    path = files.image_path(site.db.data_dir, sha256=image.sha256, extension=image.extension)
+    path.chmod(0o644)
+    path.write_bytes(damage)
+    for made in (site.db.data_dir / "thumbnails").rglob(f"{image.sha256}*"):
+        made.unlink()
+    for address in (f"/ssn/image/{image.id}", f"/ssn/thumb/{image.id}"):
+        answer = site.get(address)
+        assert answer.status_code == 404
+        assert path.name in answer.json()["error"]
 
 
 def test_the_list_follows_the_filter_and_the_details_tell_the_label(site: Site) -> None:

@@ -35,11 +35,28 @@ function forget(images) {
   for (const image of images) if (!image.complete) image.removeAttribute("src");
 }
 
-/** Try again later when a picture could not be loaded and is still wanted: the server may be restarting. */
+/** Why the server has no picture at an address, for people; empty where it may have one later. */
+async function whyNone(address) {
+  try {
+    const answer = await fetch(address);
+    return answer.status === 404 ? (await answer.json()).error : "";
+  } catch {
+    return ""; // no answer at all: it is starting again
+  }
+}
+
+/** Try again later when a picture could not be loaded and is still wanted, unless the server says that it has none. */
 function persist(image, wait = 1500) {
-  image.onerror = () => setTimeout(() => {
+  image.onerror = () => setTimeout(async () => {
     const address = image.getAttribute("src");
     if (!address || !image.isConnected) return;
+    const reason = await whyNone(address);
+    if (image.getAttribute("src") !== address) return; // it shows another picture by now
+    if (reason) {
+      image.alt = image.title = reason;
+      image.classList.add("missing");
+      return;
+    }
     persist(image, Math.min(2 * wait, 15000));
     image.src = address;
   }, wait);
