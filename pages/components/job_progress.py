@@ -180,7 +180,7 @@ def _who_is_ahead(job: jobs.Job) -> str:
     running = [other for other in busy if other.status == "running" and other.id < job.id]
     if not running:
         return " A worker is starting."
-    return f" {KIND_WORDS.get(running[0].kind, running[0].kind)} {running[0].id} is running."
+    return f" {KIND_WORDS.get(running[0].kind, running[0].kind)} comes first."
 
 
 # In a fragment a callback may not show an error: it would take the place of the first element of the page.

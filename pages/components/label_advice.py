@@ -44,6 +44,8 @@ def _draw(project: projects.Project, was_active: bool, with_link: bool) -> None:
         if model is not None:
             _draw_retraining(model, with_link)
             _draw_gain(model)
+        else:
+            st.caption("Once a model is trained, it is told here whether more labels are likely to help.")
         _draw_comparison(project)
 
 
@@ -93,7 +95,7 @@ def _draw_gain(model: registry.Model) -> None:
 
 
 def _draw_comparison(project: projects.Project) -> None:
-    """Whether the images have been compared, which the order "most informative" and stacks of look-alikes need."""
+    """What waits, once images are compared, which the order "most informative" and stacks of look-alikes need."""
     db = resources.database()
     job = next(iter(jobs.list_jobs(db, project_id=project.id, kinds=("describe",), limit=1)), None)
     if job is not None and job.is_active:
@@ -106,6 +108,14 @@ def _draw_comparison(project: projects.Project) -> None:
             else "The images have not been compared yet: the most informative ones and look-alikes are not known."
         )
         _button("Compare images now", "describe", project.id, None)
+    elif n_waiting := projects.label_counts(db, project_id=project.id).unlabelled:
+        st.caption(
+            f"{count(n_waiting, 'image')} without a label. In the order *Most informative first*, the Label page "
+            "begins with those that a model learns most from."
+        )
+        go_to("label", "Label the next ones")
+    else:
+        st.caption("Every image has a label.")
 
 
 def _button(words: str, kind: str, number: int, model: registry.Model | None) -> None:

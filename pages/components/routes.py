@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Route
 
 from pages.components import picture_job, resources
 from ssn_core import rendering
-from ssn_core.errors import SsnError
+from ssn_core.errors import ImageError, SsnError
 from storage import (
     files,
     images,
@@ -72,6 +72,8 @@ def answer_get(answer: Callable[[Request, int], Response]) -> Callable[[Request]
             return answer(request, _project_of(request.query_params.get("t", "")))
         except RefusedError as refused:
             return _refusal(refused.status, refused.reason)
+        except ImageError as error:
+            return _refusal(404, f"The stored file of this picture is missing or damaged. {error}")
         except SsnError as error:
             return _refusal(404, str(error))
         except FileNotFoundError:

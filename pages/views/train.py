@@ -36,11 +36,12 @@ with left:
     with show_errors():
         if (refusal := state.take_train_refusal()) is not None:
             raise refusal
-        draw_advice(project, with_link=False)
 with right:
     runs = jobs.list_jobs(db, project_id=project.id, kinds=("train",), limit=50)
     with show_errors():
         draw_run(runs)
+    with show_errors():
+        draw_advice(project, with_link=False)
 
 models = registry.list_models(db, project_id=project.id, include_archived=True)
 if offered := [model for model in models if model.archived_at is None]:

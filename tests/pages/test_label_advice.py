@@ -6,7 +6,7 @@ import pytest
 from page_seed import open_page, project_with_images, running, set_job, texts
 
 from pages.components import label_advice as panel
-from storage import descriptors, jobs, label_advice, label_queues, labels, projects, registry
+from storage import descriptors, images, jobs, label_advice, label_queues, labels, projects, registry
 from storage.db import Database
 from tests.model_seed import add_model
 
@@ -40,10 +40,17 @@ def test_images_can_be_compared_before_any_model(db: Database, project: projects
     assert not [button for button in app.button if button.key == f"advice-describe-{project.id}"]
 
 
-def test_once_they_are_compared_nothing_is_left_to_do(db: Database, project: projects.Project) -> None:
+def test_once_they_are_compared_the_panel_leads_to_what_waits(db: Database, project: projects.Project) -> None:
     nothing = descriptors.folder(db, project_id=project.id, setup="made-up")
     label_queues.build(db, project_id=project.id, described=nothing)
-    assert "compared" not in texts(open_page())
+    said = texts(open_page())
+    assert "compared" not in said
+    assert "Once a model is trained" in said
+    assert "12 images without a label" in said
+    waiting = images.ids(db, project_id=project.id, labels=("none",))
+    events = [labels.LabelEvent("all", seq, image, "good", "Ada", "board") for seq, image in enumerate(waiting, 1)]
+    labels.record(db, project_id=project.id, events=events)
+    assert "Every image has a label" in texts(open_page())
 
 
 def test_new_labels_are_counted_and_enough_of_them_offer_another_training(
