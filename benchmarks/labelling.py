@@ -324,9 +324,8 @@ def time_used_pages(db: Database, project: int) -> dict[str, dict[str, float]]:
     """Of each page's script: medians of three runs, as it is, after each of three labels, and of three corrections."""
     app = open_app(db.data_dir)
     found: dict[str, dict[str, float]] = {}
-    # Given and taken back in turns, so that all pages see the same project.
-    another = used_project.in_turns(db, project, "meanwhile", label="none", verdicts=("good", "cleared"))
-    corrected = used_project.in_turns(db, project, "corrected", label="good", verdicts=("bad", "good"))
+    another = used_project.one_after_another(db, project, "meanwhile", label="none", verdict="good")
+    corrected = used_project.one_after_another(db, project, "corrected", label="good", verdict="bad")
     for name, (page, state) in VIEWS.items():
         app.switch_page(f"views/{page}.py").run()
         for key, value in state.items():

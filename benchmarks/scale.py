@@ -34,6 +34,7 @@ from PIL import Image
 from ssn_core.inference import best_device, device_title
 from storage import files, jobs, predictions, projects, registry
 from storage.db import Database, chunks, connect
+from storage.runner import WORKER_DEFAULTS
 from storage.settings import Settings
 from storage.tables import ImageRow
 from storage.worker import work
@@ -161,7 +162,7 @@ def measure(kind: str, n: int) -> dict[str, Any]:
         else:
             add_images(db, project_id, n, n_labelled=n, every=min(100, n // 30), seed=2)
         command = [sys.executable, "-m", "benchmarks.scale", "child", "--data-dir", str(data_dir), "--kind", kind]
-        environment = {**os.environ, "SSN_DATA_DIR": str(data_dir)}
+        environment = {**WORKER_DEFAULTS, **os.environ, "SSN_DATA_DIR": str(data_dir)}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         found = json.loads(done.stdout.splitlines()[-1])
         (model,) = registry.list_models(db, project_id=project_id)

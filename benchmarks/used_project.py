@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +84,27 @@ def use(db: Database, project: int, *, n_labels: int = LABELS) -> list[registry.
     return [registry.get(db, model_id=model.id) for model in models]
 
 
-def in_turns(db: Database, project: int, client: str, *, label: str, verdicts: tuple[str, str]) -> Callable[[], None]:
-    """What gives an image these verdicts in turns, one a call, as an inspector who works meanwhile would.
+def one_after_another(db: Database, project: int, client: str, *, label: str, verdict: str) -> Callable[[], None]:
+    """What gives one image after another a verdict, as an inspector who works meanwhile would, and takes the last back.
+
+    So the project stays as it is, and yet no figure has been computed before.
 
     Args:
         client: of the events.
-        label: of the image that is taken, the project's last one with it; "none": without any.
+        label: of the images that are taken; "none": those without any.
     """
-    image = images.ids(db, project_id=project, labels=(label,))[-1]
-    numbers = count(1)
+    waiting = cycle(images.ids(db, project_id=project, labels=(label,)))
+    before, numbers, last = "cleared" if label == "none" else label, count(1), None
 
     def say() -> None:
-        number = next(numbers)
-        said = labels.LabelEvent(client, number, image, verdicts[(number - 1) % 2], "Ben", "board", seconds=1.0)
-        labels.record(db, project_id=project, events=[said])
+        nonlocal last
+        said = [] if last is None else [(last, before)]
+        last = next(waiting)
+        events = [
+            labels.LabelEvent(client, next(numbers), image, what, "Ben", "board", seconds=1.0)
+            for image, what in (*said, (last, verdict))
+        ]
+        labels.record(db, project_id=project, events=events)
 
     return say
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssn_core.sums import sum_of_products
+
 Floats = NDArray[np.float64]
 
 
@@ -55,21 +57,21 @@ def ap_influence(bad: NDArray[np.bool_], values: Floats, *, good_above: float = 
     good_ge = weight * (np.cumsum(good_at[::-1])[::-1] + good_above)
     called_bad = np.maximum(bad_ge + good_ge, np.finfo(float).tiny)
     precision = bad_ge / called_bad
-    value = float(np.dot(bad_at, precision)) / n_bad
+    value = sum_of_products(bad_at, precision) / n_bad
 
     # The slopes of AP's terms in the counts at or above each level. An image is counted at its own level and all below.
     by_bad = bad_at * good_ge / called_bad**2
     by_good = -bad_at * bad_ge / called_bad**2
-    of_bad = precision - value + np.cumsum(by_bad) - np.dot(by_bad, bad_ge) / n_bad
-    of_good = (np.cumsum(by_good) - np.dot(by_good, good_ge) / n_good) * n_good / n_bad
+    of_bad = precision - value + np.cumsum(by_bad) - sum_of_products(by_bad, bad_ge) / n_bad
+    of_good = (np.cumsum(by_good) - sum_of_products(by_good, good_ge) / n_good) * n_good / n_bad
     # Far from linear where there are few bad images, so the whole step from none added to one.
     without = np.maximum(called_bad - weight * good_above, np.finfo(float).tiny)
     step = bad_ge / (without + weight) - bad_ge / without
-    above = all_good * float(np.dot(bad_at, step)) / n_bad
+    above = all_good * sum_of_products(bad_at, step) / n_bad
     return ApInfluence(
         value=value,
-        bad_variance=float(np.dot(bad_at, of_bad**2)) / (n_bad * (n_bad - 1)),
-        good_variance=(float(np.dot(good_at, of_good**2)) + good_above * above**2) / (all_good * (all_good - 1)),
+        bad_variance=sum_of_products(bad_at, of_bad**2) / (n_bad * (n_bad - 1)),
+        good_variance=(sum_of_products(good_at, of_good**2) + good_above * above**2) / (all_good * (all_good - 1)),
         of_bad=of_bad[place[bad]],
         of_good=of_good[place[~bad]],
         of_good_above=above,

@@ -53,6 +53,7 @@ from scipy import special  # scipy.stats takes a second to import, and a page wo
 from ssn_core.influence import ap_bias, ap_influence, placements
 from ssn_core.metrics import ap, checked, i_auroc
 from ssn_core.rates import Interval, check_level, most_compatible_rate, normal_quantile
+from ssn_core.sums import sum_of_products
 
 Floats = NDArray[np.float64]
 
@@ -248,8 +249,8 @@ def variance_of_mean(values: Floats, added: tuple[float, ...], *, weight: float)
     points = np.concatenate((values, added))
     weights = np.concatenate((np.ones(values.size), np.full(len(added), weight / len(added))))
     n = values.size + weight
-    mean = float(np.dot(weights, points)) / n
-    return float(np.dot(weights, (points - mean) ** 2)) / (n * (n - 1))
+    mean = sum_of_products(weights, points) / n
+    return sum_of_products(weights, (points - mean) ** 2) / (n * (n - 1))
 
 
 def logit_interval(figure: float, error: float, quantile: float) -> tuple[float, float]:

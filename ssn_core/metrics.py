@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssn_core.errors import SsnError
+from ssn_core.sums import sum_of_products
 
 FloatArray = NDArray[np.floating[Any]]
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
@@ -330,11 +331,11 @@ def _count(good_sorted: FloatArray, bad: FloatArray) -> _Counts | None:
 def _auroc(counts: _Counts) -> float:
     """The probability that a bad sample scores above a good one; equal scores count half (Mann-Whitney)."""
     beaten_by_good = 0.5 * (counts.good_gt + counts.good_ge)
-    return 1.0 - float(np.dot(counts.bad_at, beaten_by_good)) / (counts.n_bad * counts.n_good)
+    return 1.0 - sum_of_products(counts.bad_at, beaten_by_good) / (counts.n_bad * counts.n_good)
 
 
 def _average_precision(counts: _Counts) -> float:
-    return float(np.dot(counts.bad_at, counts.bad_ge / (counts.bad_ge + counts.good_ge))) / counts.n_bad
+    return sum_of_products(counts.bad_at, counts.bad_ge / (counts.bad_ge + counts.good_ge)) / counts.n_bad
 
 
 def _area_under_pro(counts: _Counts, *, fpr_limit: float) -> float:

@@ -90,11 +90,12 @@ def compare(
         )
         for number, one, places in ((first_id, first, at_first), (second_id, second, at_second))
     ]
+    every = len(shared) == len(first.image_ids)  # then they are the first one's as they are: both are in order
     return Comparison(
         first=models[0],
         second=models[1],
-        image_ids=tuple(shared.tolist()),
-        names=tuple(map(first.names.__getitem__, at_first.tolist())),
+        image_ids=first.image_ids if every else tuple(shared.tolist()),
+        names=first.names if every else tuple(map(first.names.__getitem__, at_first.tolist())),
         labels=first.labels[at_first],
         first_scores=first.scores[at_first],
         second_scores=second.scores[at_second],

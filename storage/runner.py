@@ -20,6 +20,15 @@ from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent  # `python -m storage.worker` is found from here
 WORKER_COMMAND = (sys.executable, "-m", "storage.worker")
+# Environment variables of a worker, unless they are set already.
+WORKER_DEFAULTS = {
+    # Threads of torch that wait for each other must not spin: beside any other work, be it only the page, spinning
+    # takes the time that the others need. Benchmarks write down which of the two was in force.
+    "OMP_WAIT_POLICY": "passive",
+    # glibc gives each thread an arena of its own, and what one has freed no other can use: networks that learn side by
+    # side leave each other's gaps empty (benchmarks/README.md, "Scoring many images").
+    "MALLOC_ARENA_MAX": "1",
+}
 _SAME_PROCESS_SECONDS = 1.0  # psutil derives the creation time from the boot time, which the clock may shift a little
 _KILL_WAIT_SECONDS = 5.0
 _CRASH_PAUSE_SECONDS = 10.0
@@ -120,14 +129,12 @@ class LocalRunner:
             )
 
     def _environment(self) -> dict[str, str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SSN_")}
+        asked = {name: value for name, value in os.environ.items() if not name.startswith("SSN_")}
+        environment = {**WORKER_DEFAULTS, **asked}
         environment["SSN_DATA_DIR"] = str(self._settings.data_dir)
         environment["SSN_DATABASE_URL"] = self._settings.database_url
         environment["SSN_WORKER_STALE_SECONDS"] = str(self._settings.worker_stale_seconds)
         environment["SSN_TAP_CACHE_GB"] = str(self._settings.tap_cache_gb)
-        # Threads of torch that wait for each other must not spin: beside any other work, be it only the page, spinning
-        # takes the time that the others need. Benchmarks write down which of the two was in force.
-        environment.setdefault("OMP_WAIT_POLICY", "passive")
         if self._settings.weights_dir is not None:
             # Relative to the folder this process was started in, not to the worker's.
             environment["SSN_WEIGHTS_DIR"] = str(self._settings.weights_dir.expanduser().resolve())

@@ -97,12 +97,13 @@ def test_a_worker_gets_the_settings_its_log_and_a_session_of_its_own(settings, m
     assert log == f"['--job', '12'] {settings.data_dir} True {root}\n"
 
 
-def test_threads_of_a_worker_do_not_spin_while_they_wait_unless_asked_to(settings, monkeypatch):
-    script = "import os; print(os.environ['OMP_WAIT_POLICY'], os.environ['SSN_TAP_CACHE_GB'])"
-    for asked, expected in ((None, "passive"), ("active", "active")):
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+@pytest.mark.parametrize(("name", "ours"), [("OMP_WAIT_POLICY", "passive"), ("MALLOC_ARENA_MAX", "1")])
+def test_threads_of_a_worker_neither_spin_nor_hoard_memory_unless_asked_to(settings, monkeypatch, name, ours):
+    script = f"import os; print(os.environ[{name!r}], os.environ['SSN_TAP_CACHE_GB'])"
+    for asked, expected in ((None, ours), ("other", "other")):
+        monkeypatch.delenv(name, raising=False)
         if asked:
-            monkeypatch.setenv("OMP_WAIT_POLICY", asked)
+            monkeypatch.setenv(name, asked)
         runner = LocalRunner(settings, command=(sys.executable, "-c", script))
         runner.start(20 + bool(asked))
         runner.wait(30)
