@@ -198,6 +198,7 @@ def main() -> None:
             "command": " ".join(["python", "-m", "benchmarks.scale", *sys.argv[1:]]),
             "rows": rows,
             "device": device_title(best_device()),
+            "malloc_arena_max": os.environ.get("MALLOC_ARENA_MAX", WORKER_DEFAULTS["MALLOC_ARENA_MAX"]),
             "cpu": torch.cpu.get_capabilities().get("cpu_name") if hasattr(torch.cpu, "get_capabilities") else None,
             "load_average": os.getloadavg()[0],
             "torch": torch.__version__,

@@ -26,7 +26,7 @@ class Stamp:
     sum_of_scores: float
 
     def differs_in_labels_alone(self, other: Stamp) -> bool:
-        """Whether the same scores lie beneath both."""
+        """Whether the same scores lie beneath both, as far as their number and their sum tell."""
         return (self.scores, self.sum_of_scores) == (other.scores, other.sum_of_scores)
 
 

@@ -23,7 +23,7 @@ WORKER_COMMAND = (sys.executable, "-m", "storage.worker")
 # Environment variables of a worker, unless they are set already.
 WORKER_DEFAULTS = {
     # Threads of torch that wait for each other must not spin: beside any other work, be it only the page, spinning
-    # takes the time that the others need. Benchmarks write down which of the two was in force.
+    # takes the time that the others need. Benchmarks write down what was in force.
     "OMP_WAIT_POLICY": "passive",
     # glibc gives each thread an arena of its own, and what one has freed no other can use: networks that learn side by
     # side leave each other's gaps empty (benchmarks/README.md, "Scoring many images").

@@ -153,16 +153,18 @@ def _make(context: JobContext, image: images.Image) -> bool | None:
     return bool(missing)
 
 
-@lru_cache(maxsize=2_000)  # content never changes, and a PNG's EXIF may only be found behind its pixels
 def _is_plain(path: Path) -> bool:
-    if not path.is_file():
-        return False
     try:
-        with Image.open(path, formats=_BROWSER_FORMATS) as image:
-            return (
-                image.mode in _BROWSER_MODES
-                and not image.has_transparency_data
-                and image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
-            )
-    except Exception:  # noqa: BLE001 - of whatever kind the damage is: decoding it says so in an error for people
+        return path.is_file() and _has_plain_pixels(path)
+    except Exception:  # noqa: BLE001 - whatever the damage, or the machine's trouble, is: decoding says so, for people
         return False
+
+
+@lru_cache(maxsize=2_000)  # content never changes, and a PNG's EXIF may only be found behind its pixels
+def _has_plain_pixels(path: Path) -> bool:
+    with Image.open(path, formats=_BROWSER_FORMATS) as image:
+        return (
+            image.mode in _BROWSER_MODES
+            and not image.has_transparency_data
+            and image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
+        )

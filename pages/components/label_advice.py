@@ -95,7 +95,7 @@ def _draw_gain(model: registry.Model) -> None:
 
 
 def _draw_comparison(project: projects.Project) -> None:
-    """What waits, once images are compared, which the order "most informative" and stacks of look-alikes need."""
+    """Whether the images have been compared, which the order "most informative" and stacks of look-alikes need."""
     db = resources.database()
     job = next(iter(jobs.list_jobs(db, project_id=project.id, kinds=("describe",), limit=1)), None)
     if job is not None and job.is_active:
@@ -108,7 +108,13 @@ def _draw_comparison(project: projects.Project) -> None:
             else "The images have not been compared yet: the most informative ones and look-alikes are not known."
         )
         _button("Compare images now", "describe", project.id, None)
-    elif n_waiting := projects.label_counts(db, project_id=project.id).unlabelled:
+    else:
+        _draw_waiting(project)
+
+
+def _draw_waiting(project: projects.Project) -> None:
+    """How many images wait for a label, and the way to them."""
+    if n_waiting := projects.label_counts(resources.database(), project_id=project.id).unlabelled:
         st.caption(
             f"{count(n_waiting, 'image')} without a label. In the order *Most informative first*, the Label page "
             "begins with those that a model learns most from."

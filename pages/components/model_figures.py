@@ -67,7 +67,7 @@ def draw_figures(model: registry.Model) -> None:
 
 @st.cache_data(max_entries=500, show_spinner=False)
 def _figures(data_dir: str, model_id: int, version: thresholds.Version, stamp: Stamp) -> Figures:  # noqa: ARG001
-    # With many models, more than scores are kept of: all are shown, archived ones too.
+    # Figures of more models are kept than scores: the page shows all of them, archived ones too.
     db = resources.database()
     held_out = held_out_scores(db, registry.get(db, model_id=model_id))
     return _measured(held_out, held_out.digest, version)

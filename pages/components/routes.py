@@ -7,6 +7,7 @@ when another site made it, and reaches files only through an image's number, nev
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import logging
 import time
@@ -73,6 +74,9 @@ def answer_get(answer: Callable[[Request, int], Response]) -> Callable[[Request]
         except RefusedError as refused:
             return _refusal(refused.status, refused.reason)
         except ImageError as error:
+            if _may_pass(error.__cause__):
+                log.warning("a picture cannot be had at the moment: %s", error)
+                return _refusal(503, str(error))
             return _refusal(404, f"The stored file of this picture is missing or damaged. {error}")
         except SsnError as error:
             return _refusal(404, str(error))
@@ -84,6 +88,13 @@ def answer_get(answer: Callable[[Request, int], Response]) -> Callable[[Request]
             return _refusal(503, "The database did not answer; please try again")
 
     return endpoint
+
+
+def _may_pass(cause: BaseException | None) -> bool:
+    """Whether an image could not be read because of the machine (memory, open files, a disk), not of the file."""
+    if isinstance(cause, OSError):
+        return cause.errno not in (None, errno.ENOENT)  # Pillow's own errors carry no number
+    return isinstance(cause, MemoryError)
 
 
 def _refusal(status: int, reason: str) -> JSONResponse:

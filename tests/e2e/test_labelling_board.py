@@ -381,9 +381,19 @@ def test_a_picture_that_is_damaged_says_so_and_the_image_can_be_labelled_all_the
     expect(broken).to_have_attribute("title", re.compile("not an image"), timeout=20_000)
     expect(page.locator(".grid .tile img.missing")).to_have_count(1)
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/ssn/thumb/" in request.url else None)
+    page.on(
+        "request", lambda request: asked.append(request.url) if re.search("/ssn/(thumb|image)/", request.url) else None
+    )
     page.wait_for_timeout(4000)
     assert not asked  # it is not asked for again and again
+    tile(page, 1).hover()
+    tile(page, 1).locator(".open").click()
+    expect(page.locator(".plate img.missing")).to_have_attribute("title", re.compile("not an image"), timeout=20_000)
+    page.wait_for_timeout(3000)
+    asked.clear()
+    page.wait_for_timeout(4000)
+    assert not asked
+    page.get_by_role("button", name="Board", exact=True).click()
     tile(page, 1).click()
     wait_until_saved(page)
     assert labels(app_server)[1] is not None

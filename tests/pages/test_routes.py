@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from starlette.testclient import TestClient
 
 from pages.components import resources
 from pages.components.routes import MAX_BODY, ROUTES
+from ssn_core import image_files
 from ssn_core.evidence import pooled_mean
 from storage import files, images, labels, map_verdicts, maps, projects
 from storage.db import Database
@@ -244,6 +247,31 @@ def test_a_damaged_file_is_said_and_not_a_crash(site: Site, damage: bytes) -> No
         answer = site.get(address)
         assert answer.status_code == 404
         assert path.name in answer.json()["error"]
+
+
+def test_a_file_that_is_cut_short_has_no_small_picture_and_says_so(site: Site) -> None:
+    image = images.get(site.db, image_id=site.ids[0])
+    path = files.image_path(site.db.data_dir, sha256=image.sha256, extension=image.extension)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-40])
+    for made in (site.db.data_dir / "thumbnails").rglob(f"{image.sha256}*"):
+        made.unlink()
+    answer = site.get(f"/ssn/thumb/{image.id}")
+    assert answer.status_code == 404
+    assert "damaged or cut short" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("trouble", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_trouble_of_the_machine_is_no_damage_and_may_be_tried_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    image = images.get(site.db, image_id=site.ids[0])
+    for made in (site.db.data_dir / "thumbnails").rglob(f"{image.sha256}*"):
+        made.unlink()
+    monkeypatch.setattr(image_files.Image, "open", Mock(side_effect=trouble))
+    answer = site.get(f"/ssn/thumb/{image.id}")
+    assert answer.status_code == 503
+    assert "missing or damaged" not in answer.json()["error"]
 
 
 def test_the_list_follows_the_filter_and_the_details_tell_the_label(site: Site) -> None:

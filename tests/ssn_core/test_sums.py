@@ -10,13 +10,14 @@ from ssn_core.sums import sum_of_products
 @pytest.mark.parametrize("kinds", [(np.float64, np.float64), (np.int64, np.float64), (np.int64, np.int64)])
 def test_it_is_the_inner_product(n, kinds):
     rng = np.random.default_rng(n)
-    first, second = (rng.normal(0, 100, n).astype(kind) for kind in kinds)
+    first, second = (rng.normal(0, 100, 2 * n).astype(kind)[::2] for kind in kinds)
     exact = math.fsum(float(a) * float(b) for a, b in zip(first, second, strict=True))
-    found = sum_of_products(first, second[::-1][::-1])
+    found = sum_of_products(first, second)
     assert isinstance(found, float)
     assert found == pytest.approx(exact, rel=1e-12, abs=1e-6)
 
 
 def test_vectors_of_different_length_are_refused():
-    with pytest.raises(ValueError, match="broadcast"):
-        sum_of_products(np.ones(3), np.ones(4))
+    for n in (1, 3):
+        with pytest.raises(ValueError, match="no inner product"):
+            sum_of_products(np.ones(n), np.ones(4))

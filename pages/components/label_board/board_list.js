@@ -35,11 +35,13 @@ function forget(images) {
   for (const image of images) if (!image.complete) image.removeAttribute("src");
 }
 
-/** Why the server has no picture at an address, for people; empty where it may have one later. */
-async function whyNone(address) {
+/** Why there is no picture at an address, for people; empty where there may be one later. `again`: it failed before. */
+async function whyNone(address, again) {
   try {
     const answer = await fetch(address);
-    return answer.status === 404 ? (await answer.json()).error : "";
+    if (answer.status === 404) return (await answer.json()).error;
+    await answer.body?.cancel();
+    return answer.ok && again ? "The stored file of this picture is damaged: it cannot be shown." : "";
   } catch {
     return ""; // no answer at all: it is starting again
   }
@@ -50,7 +52,7 @@ function persist(image, wait = 1500) {
   image.onerror = () => setTimeout(async () => {
     const address = image.getAttribute("src");
     if (!address || !image.isConnected) return;
-    const reason = await whyNone(address);
+    const reason = await whyNone(address, wait > 1500);
     if (image.getAttribute("src") !== address) return; // it shows another picture by now
     if (reason) {
       image.alt = image.title = reason;
@@ -70,6 +72,7 @@ class BoardList {
     this.items = new Map(); // image -> {id, name, w, h, label}
     this.asked = new Set(); // images whose details are on their way
     this.pictures = new Map(); // image -> full-size Image, fetched ahead
+    this.brokenAtFirst = new Set(); // images whose full-size picture could not be had at first
     this.filter = null;
     this.picked = null; // the order that the inspector chose in this tab; null: none, so the best one that can be had
     this.waiting = false; // the best order could not be had yet, and the list stays as it is until it is asked for
@@ -289,7 +292,10 @@ class BoardList {
       this.pictures.set(id, image);
       image.decode().then(
         () => ((image.ready = true), this.ids?.[this.current] === id && this.paint()),
-        () => setTimeout(() => {
+        () => setTimeout(async () => {
+          const again = this.brokenAtFirst.has(id);
+          this.brokenAtFirst.add(id);
+          if (await whyNone(image.src, again)) return; // it stays as it is, and what is shown in its place says why
           if (this.pictures.get(id) !== image) return;
           this.pictures.delete(id); // asked for again when it is painted or near
           if (this.ids?.[this.current] === id) this.paint();
