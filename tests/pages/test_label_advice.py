@@ -43,9 +43,11 @@ def test_images_can_be_compared_before_any_model(db: Database, project: projects
 def test_once_they_are_compared_the_panel_leads_to_what_waits(db: Database, project: projects.Project) -> None:
     nothing = descriptors.folder(db, project_id=project.id, setup="made-up")
     label_queues.build(db, project_id=project.id, described=nothing)
-    said = texts(open_page())
+    app = open_page()
+    said = texts(app)
     assert "compared" not in said
     assert "Once a model is trained" in said
+    assert "Label the next ones" in [link.proto.label for link in app.get("page_link")]
     assert "12 images without a label" in said
     waiting = images.ids(db, project_id=project.id, labels=("none",))
     events = [labels.LabelEvent("all", seq, image, "good", "Ada", "board") for seq, image in enumerate(waiting, 1)]
