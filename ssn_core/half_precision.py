@@ -23,7 +23,7 @@ from ssn_core.timing import take_turns
 _TAPS = (8, 128, 32, 32), (8, 256, 16, 16)
 _ROUNDS = 7
 # Less would be noise; a choice that flips from day to day would make two runs with one seed differ. On the CPU that
-# comes nearest (an AMD EPYC) it was 1.13 to 1.3 times as fast whenever it was measured.
+# comes nearest (an AMD EPYC) it was 1.13 to 1.32 times as fast in four measurements.
 _LEAST_GAIN = 1.1
 
 

@@ -24,7 +24,7 @@ def held_out_stamp(db: Database, model: registry.Model) -> Stamp:
 
 
 # A resource, not data: a copy of 100,000 names at each run of a page would take longer than what is computed from them.
-# With 60,000 labels some 12 MB for each model; with more models than this, all are read anew for the list of models.
+# With 60,000 labels 15 MB for each model; with more models than this, all are read anew for the list of models.
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _live(url: str, project_id: int, model_id: int, role: str) -> LiveScores:  # noqa: ARG001  # which installation
     return LiveScores(model_id=model_id, project_id=project_id, role=role)

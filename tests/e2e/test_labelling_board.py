@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from test_labelling import labels, open_board, sign_in, stored, wait_until_saved
 
-from storage import descriptors, files, images, label_queues, projects
+from storage import descriptors, files, images, label_queues, projects, thumbnails
 from storage import labels as store
 from storage.db import connect
 from storage.settings import Settings
@@ -371,10 +371,12 @@ def test_a_picture_that_is_damaged_says_so_and_the_image_can_be_labelled_all_the
     app_server: AppServer, context: BrowserContext, page: Page
 ) -> None:
     app_server.seed(3)
-    sha256 = app_server.query("SELECT sha256 FROM images ORDER BY id")[1][0]
-    stored_at = files.image_path(app_server.data_dir, sha256=sha256, extension=".png")
-    stored_at.chmod(0o644)
-    stored_at.write_bytes(b"no picture")
+    (_, (second,), (third,)) = app_server.query("SELECT sha256 FROM images ORDER BY id")
+    thumbnails.thumbnail(app_server.data_dir, sha256=third, extension=".png")  # which is there before the damage
+    for sha256 in (second, third):
+        stored_at = files.image_path(app_server.data_dir, sha256=sha256, extension=".png")
+        stored_at.chmod(0o644)
+        stored_at.write_bytes(b"no picture")
     sign_in(context, app_server, "Ada")
     open_board(page, app_server)
     broken = tile(page, 1).locator("img.missing")
@@ -393,6 +395,10 @@ def test_a_picture_that_is_damaged_says_so_and_the_image_can_be_labelled_all_the
     asked.clear()
     page.wait_for_timeout(4000)
     assert not asked
+    page.get_by_role("button", name="Board", exact=True).click()
+    tile(page, 2).hover()
+    tile(page, 2).locator(".open").click()
+    expect(page.locator(".name")).to_contain_text("damaged", timeout=20_000)
     page.get_by_role("button", name="Board", exact=True).click()
     tile(page, 1).click()
     wait_until_saved(page)

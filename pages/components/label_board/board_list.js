@@ -293,11 +293,12 @@ class BoardList {
       image.decode().then(
         () => ((image.ready = true), this.ids?.[this.current] === id && this.paint()),
         () => setTimeout(async () => {
+          if (this.pictures.get(id) !== image) return;
           const again = this.brokenAtFirst.has(id);
           this.brokenAtFirst.add(id);
-          if (await whyNone(image.src, again)) return; // it stays as it is, and what is shown in its place says why
+          image.reason = await whyNone(image.src, again);
           if (this.pictures.get(id) !== image) return;
-          this.pictures.delete(id); // asked for again when it is painted or near
+          if (!image.reason) this.pictures.delete(id); // asked for again when it is painted or near
           if (this.ids?.[this.current] === id) this.paint();
         }, 1500),
       );

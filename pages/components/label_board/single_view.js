@@ -175,7 +175,7 @@ class SingleView extends BoardView {
     p.pin.firstChild.textContent = this.limits.has(id) ? "Limit sample" : "Pin as limit";
     this.paintMembers(id);
     p.place.textContent = `${this.current + 1} of ${this.ids.length}`;
-    p.name.textContent = item?.name ?? "";
+    p.name.textContent = [item?.name, this.picture(id).reason].filter(Boolean).join(" · ");
     p.name.title = item?.name ?? "";
     this.paintStrip();
   }
