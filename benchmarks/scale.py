@@ -2,11 +2,17 @@
 
     python -m benchmarks.scale score --images 1000 10000 100000 --out benchmarks/results/scale-score.json
     python -m benchmarks.scale train --images 1000 10000 100000 --out benchmarks/results/scale-train.json
+    python -m benchmarks.scale train --images 1000 10000 100000 --bad 400 --out benchmarks/results/scale-train-400-bad.json
 
 Makes a project of N small pictures (64 x 64, noise; every tenth with a bright square), in a data folder of its own, and
 runs the jobs in a process of their own as the worker does. `score`: a model trained on 40 of them scores all others;
-`train`: all N are labelled, one in a hundred bad (at least 30). For each N: seconds of the job, microseconds an image,
-and the highest resident memory of the process (VmHWM; what the system caches of files is not in it). Linux alone.
+`train`: all N are labelled, one in a hundred bad (at least 30) or as many as `--bad` says. For each N: seconds of the
+job, microseconds an image, and the highest resident memory of the process (VmHWM; what the system caches of files is not
+in it). Linux alone.
+
+Optimiser steps follow the bad images, and so does what the local head learns from, up to 256 images of either class
+(ssn_core/sampling.py). With 400 bad ones each network, which learns from two thirds of them, has its 256 at every N:
+what then still grows, grows with the images.
 
 The network is as small as it gets at 64 x 64 pixels, so what counts here is everything around it: database, decoding,
 maps, scores. Weights are random numbers: nothing here is accurate, and nothing here depends on that.
@@ -83,13 +89,13 @@ def picture(rng: np.random.Generator, *, bad: bool) -> bytes:
     return target.getvalue()
 
 
-def add_images(db: Database, project_id: int, n: int, *, n_labelled: int, every: int, seed: int) -> None:
-    """Files and rows of N images, the first ones labelled, every so many-th bad."""
+def add_images(db: Database, project_id: int, n: int, *, n_labelled: int, n_bad: int, seed: int) -> None:
+    """Files and rows of N images, the first ones labelled, the bad ones spread evenly."""
     rng = np.random.default_rng(seed)
     for chunk in chunks(range(n)):
         rows = []
         for number in chunk:
-            bad = number % every == 0
+            bad = number * n_bad % n < n_bad
             data = picture(rng, bad=bad)
             sha256 = hashlib.sha256(data).hexdigest()
             path = files.image_path(db.data_dir, sha256=sha256, extension=".png")
@@ -149,18 +155,22 @@ def memory_mb() -> float:
     raise SystemExit("The peak memory of a process is known on Linux alone")
 
 
-def measure(kind: str, n: int) -> dict[str, Any]:
-    """One row."""
+def measure(kind: str, n: int, n_bad: int | None) -> dict[str, Any]:
+    """One row.
+
+    Args:
+        n_bad: of the images that are trained on; None: one in a hundred, at least 30.
+    """
     with tempfile.TemporaryDirectory() as folder:
         data_dir = Path(folder) / "data"
         db = connect(settings_of(data_dir))
         project_id = projects.create(db, name="Scale").id
         if kind == "score":
-            add_images(db, project_id, N_LEARNED, n_labelled=N_LEARNED, every=10, seed=1)
+            add_images(db, project_id, N_LEARNED, n_labelled=N_LEARNED, n_bad=N_LEARNED // 10, seed=1)
             run_job(db, "train", project_id, {**TRAINING, "epochs": 1})
-            add_images(db, project_id, n, n_labelled=0, every=10, seed=2)
+            add_images(db, project_id, n, n_labelled=0, n_bad=n // 10, seed=2)
         else:
-            add_images(db, project_id, n, n_labelled=n, every=min(100, n // 30), seed=2)
+            add_images(db, project_id, n, n_labelled=n, n_bad=n_bad or max(30, n // 100), seed=2)
         command = [sys.executable, "-m", "benchmarks.scale", "child", "--data-dir", str(data_dir), "--kind", kind]
         environment = {**WORKER_DEFAULTS, **os.environ, "SSN_DATA_DIR": str(data_dir)}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
@@ -183,16 +193,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind_of_run", choices=("score", "train", "child"))
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--bad", type=int, help="bad images that are trained on (default: one in a hundred, at least 30)")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--data-dir", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.bad is not None and not 0 < options.bad < min(options.images):
+        parser.error(f"--bad {options.bad}: expected from 1 to {min(options.images) - 1}, less than the fewest images")
     if options.kind_of_run == "child":
         child(options.data_dir, options.kind)
         return
     rows = []
     for n in options.images:
-        rows.append(measure(options.kind_of_run, n))
+        rows.append(measure(options.kind_of_run, n, options.bad))
         print(json.dumps(rows[-1]), flush=True)
         report = {
             "command": " ".join(["python", "-m", "benchmarks.scale", *sys.argv[1:]]),

@@ -95,6 +95,27 @@ def test_equal_models_that_hardly_err_are_forced_and_poor_ones_are_not():
     assert open_ones[0].replications == limits.FIRST
 
 
+@pytest.mark.parametrize("n", [5, 10, 14])
+def test_in_a_gap_no_choice_of_outcomes_is_missed_as_often_as_asked(n):
+    """By going through every choice of numbers of flat images that a method could miss."""
+    chosen = np.array(list(itertools.product((False, True), repeat=n + 1)))
+    found = limits.gaps(n)
+    inside = [share for low, high in found for share in np.linspace(low, high, 7)]
+    assert inside
+    for share in inside:
+        missed = chosen @ stats.binom.pmf(np.arange(n + 1), n, share)
+        assert not np.any((missed >= 0.035) & (missed <= 0.065)), share
+    between = [(high + low) / 2 for (_, high), (low, _) in itertools.pairwise(found)]
+    assert between
+    for share in between:  # what is called no gap is none, or the next step of the search
+        missed = chosen @ stats.binom.pmf(np.arange(n + 1), n, share)
+        assert np.any((missed >= 0.035) & (missed <= 0.065)), share
+
+
+def test_half_a_percent_flat_of_twenty_images_is_a_gap():
+    assert any(low < 0.005 < high for low, high in limits.gaps(20))
+
+
 @pytest.mark.parametrize("model", [0, 1])
 @pytest.mark.parametrize("kind", ["bad", "good"])
 def test_three_flat_images_do_not_make_our_interval_call_a_model_better(kind, model):
