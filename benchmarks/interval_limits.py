@@ -190,7 +190,9 @@ def gaps(n: int) -> list[tuple[float, float]]:
     chances = np.diff(special.bdtr(np.arange(n + 1), n, shares[:, None]), axis=1, prepend=0.0)
     left = np.sum(chances, axis=1, where=chances <= MOST_MISSED)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], left < LEAST_MISSED, [False])).astype(int)))
-    return [(float(shares[first]), float(shares[last - 1])) for first, last in zip(edges[::2], edges[1::2], strict=True)]
+    return [
+        (float(shares[first]), float(shares[last - 1])) for first, last in zip(edges[::2], edges[1::2], strict=True)
+    ]
 
 
 def perfect_ends(n_bad: int, n_good: int) -> list[float]:

@@ -2,13 +2,14 @@
 
     python -m benchmarks.scale score --images 1000 10000 100000 --out benchmarks/results/scale-score.json
     python -m benchmarks.scale train --images 1000 10000 100000 --out benchmarks/results/scale-train.json
-    python -m benchmarks.scale train --images 1000 10000 100000 --bad 400 --out benchmarks/results/scale-train-400-bad.json
+    python -m benchmarks.scale train --images 1000 10000 100000 --bad 400 \\
+        --out benchmarks/results/scale-train-400-bad.json
 
 Makes a project of N small pictures (64 x 64, noise; every tenth with a bright square), in a data folder of its own, and
 runs the jobs in a process of their own as the worker does. `score`: a model trained on 40 of them scores all others;
 `train`: all N are labelled, one in a hundred bad (at least 30) or as many as `--bad` says. For each N: seconds of the
-job, microseconds an image, and the highest resident memory of the process (VmHWM; what the system caches of files is not
-in it). Linux alone.
+job, microseconds an image, and the highest resident memory of the process (VmHWM; what the system caches of files is
+not in it). Linux alone.
 
 Optimiser steps follow the bad images, and so does what the local head learns from, up to 256 images of either class
 (ssn_core/sampling.py). With 400 bad ones each network, which learns from two thirds of them, has its 256 at every N:
@@ -193,7 +194,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind_of_run", choices=("score", "train", "child"))
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--bad", type=int, help="bad images that are trained on (default: one in a hundred, at least 30)")
+    parser.add_argument(
+        "--bad", type=int, help="bad images that are trained on (default: one in a hundred, at least 30)"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--data-dir", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--kind", help=argparse.SUPPRESS)
