@@ -8,8 +8,9 @@ The reference ("published") is the published way of computing, written plainly, 
 features of layer2's own size.
 
 All computations take turns, so that a busy machine slows all of them alike; figures are medians over the rounds.
-Decoding is not in them. `error` is the largest difference of a score from the recipe's plain network on the probe of
-:mod:`ssn_core.engine_choice`, logit. "Chosen" is what :func:`ssn_core.engine_choice.choose` takes here.
+Decoding is not in them. OpenVINO has rows where it is installed. `error` is the largest difference of a score from the
+recipe's plain network on the probe of :mod:`ssn_core.engine_choice`, logit. "Chosen" is what
+:func:`ssn_core.engine_choice.choose` takes here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from ssn_core.backbone import Backbone, load_backbone
 from ssn_core.checkpoint import load_model
-from ssn_core.engine import EXACT, PLAIN, Engine, Plan, build, plans_in_few_bits
+from ssn_core.engine import EXACT, PLAIN, Engine, Plan, build, plans_in_few_bits, plans_of_openvino
 from ssn_core.engine_choice import choose, probe_pixels
 from ssn_core.folded import Place, fold
 from ssn_core.inference import device_title
@@ -56,7 +57,7 @@ def computations(backbone: Backbone, net: CamNet, size: tuple[int, int]) -> dict
         PLAIN.title: made(PLAIN),
         "folded head, plain backbone, float32": lambda pixels: folded(backbone(pixels)),
         EXACT.title: made(EXACT),
-        **{plan.title: made(plan) for plan in reversed(plans_in_few_bits(CPU))},
+        **{plan.title: made(plan) for plan in (*reversed(plans_in_few_bits(CPU)), *reversed(plans_of_openvino(CPU)))},
     }
 
 
