@@ -134,8 +134,12 @@ def measure(
         tell("many images at once", 2)
         both = {name: found[name] for name in (_OURS, _REFERENCE)}
         best = _best_batches(both, at_one, probe, effort, device, tell=lambda: tell("many images at once", 2))
+    plan = engine.plan
+    del engine, found, both  # what they hold of a GPU's memory, the processes that come now may need
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     tell("memory", 3)
-    memory = peak_memory(_load_ours, candidate, engine.plan, device, tell=lambda: tell("memory", 3))
+    memory = peak_memory(_load_ours, candidate, plan, device, tell=lambda: tell("memory", 3))
     tell("memory of the reference", 4)
     theirs = peak_memory(_load_reference, candidate, device, tell=lambda: tell("memory of the reference", 4))
     tell("done", STEPS)
@@ -146,7 +150,7 @@ def measure(
         weights=backbone.weights,
         head="random" if candidate.folder is None else "trained",
         image_size=" x ".join(map(str, size)),
-        computation=engine.plan.title,
+        computation=plan.title,
         **_compared(at_one),
         decoded_files=files,
         **_throughput(best),
@@ -241,7 +245,6 @@ def _best_batches(
         try:
             timed = _timed(found, pixels, fewer, tell=tell)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()  # what this size took; memory is measured in a process of its own anyway
             break
         for name, timing in timed.items():
             best[name] = max(best[name], (1000 * batch / timing.p50_ms, batch))

@@ -2,7 +2,8 @@
 
 Every caller that scores image files goes through :func:`engine_for`: Review, Inspect and the command line. Which
 computation it is, is measured once for each model and machine (:mod:`ssn_core.engine_choice`), so the same image has
-the same score everywhere, whatever else is in its batch.
+the same score everywhere: on a CPU whatever else is in its batch, on a GPU but for the rounding that its libraries
+choose by the batch.
 
 Training's taps (:mod:`ssn_core.features`) do not come from here: they stay in float32.
 """

@@ -105,7 +105,7 @@ def _of_another_runtime(
     for attempt in (None,) if kept is None else (kept, None):
         try:
             forward = build(plan, backbone, net, image_size=image_size, device=cpu, kept=attempt)
-            error = _largest_error(forward, picture, expected)
+            error = _largest_error(forward, picture, expected, in_batches=False)
         except RuntimeError as failure:  # a library that worked when it was measured
             _log.warning("Scores cannot be computed %s any more: %s", plan.title, failure)
             return None
@@ -150,7 +150,7 @@ def choose(
         for plan in plans:
             try:
                 forward = build(plan, backbone, net, image_size=size, device=device, kept=kept)
-                error = _largest_error(forward, probe, expected)
+                error = _largest_error(forward, probe, expected, in_batches=device.type != "cpu")
             except RuntimeError as failure:  # an operation that a library or this device does not have
                 _log.warning("Scores cannot be computed %s here: %s", plan.title, failure)
                 continue
@@ -168,11 +168,18 @@ def probe_pixels(size: tuple[int, int]) -> Tensor:
     return torch.stack(pictures).permute(0, 3, 1, 2)
 
 
-def _largest_error(forward: Forward, probe: Tensor, expected: list[Tensor]) -> float:
-    """Over the probe; stops at the first picture that is beyond the limit (inf for a score that is not finite)."""
+def _largest_error(forward: Forward, probe: Tensor, expected: list[Tensor], *, in_batches: bool) -> float:
+    """Over the probe; stops at the first picture that is beyond the limit (inf for a score that is not finite).
+
+    Args:
+        in_batches: also over the probe as one batch, for which a GPU's libraries may compute otherwise.
+    """
     largest = 0.0
-    for picture, score in zip(probe, expected, strict=True):
-        error = float((forward(picture[None]).score.cpu() - score).abs())
+    passes = [(picture[None], score) for picture, score in zip(probe, expected, strict=True)]
+    if in_batches:
+        passes.append((probe, torch.cat(expected)))
+    for pixels, scores in passes:
+        error = float((forward(pixels).score.cpu() - scores).abs().max())
         largest = max(largest, error if math.isfinite(error) else math.inf)
         if largest >= MAX_ERROR:
             break

@@ -90,6 +90,9 @@ def _child(answer: Connection, threads: int, load: Callable[..., Callable[[], ob
                 call()
         gpu = torch.cuda.max_memory_allocated() / MEBI if torch.cuda.is_available() else None
         answer.send((_peak_bytes() / MEBI, before, gpu))
+    except torch.OutOfMemoryError as error:
+        what = f"Memory could not be measured: the device has too little left ({error})"
+        answer.send(SsnError(what, action="End what else uses the device, and measure again"))
     except SsnError as error:
         answer.send(error)
 

@@ -53,8 +53,12 @@ class Replayed:
         finally:  # also when a run fails: its memory goes back, and what began on it must be done before it is reused
             torch.cuda.current_stream(pixels.device).wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may go on with the GPU meanwhile: the next images are on their way to it.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # Other threads may go on with the GPU meanwhile: the next images are on their way to it. The outer context
+        # leads back to the stream in use, for a recording that fails as it ends stays on its own.
+        with (
+            torch.cuda.stream(torch.cuda.current_stream(pixels.device)),
+            torch.cuda.graph(graph, capture_error_mode="thread_local"),
+        ):
             result = self._forward(entry)
         return graph, entry, result
 

@@ -88,6 +88,7 @@ class LearnedNoise:
             parameter.grad = gradient
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        torch.clear_autocast_cache()  # it would give the noise of this batch from the weights before the step
         return loss.detach()
 
     def state(self) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-from ssn_core.backbone import TAP_CHANNELS, tap_sizes
 from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
 from ssn_core.checkpoint import DataEntry, Model
 from ssn_core.course import Course
@@ -38,7 +37,7 @@ from ssn_core.reporting import Reporter
 from ssn_core.rules import by_training
 from ssn_core.settling import Length, as_data
 from ssn_core.side_by_side import Crew
-from ssn_core.training import Trainer
+from ssn_core.training import Trainer, room_of
 from ssn_core.training_length import epochs_planned, find_length, of_length, samples_ahead, shared_length
 
 # With fewer in the test part, one image moves a rate by more than ten points: then out-of-fold scores say more.
@@ -250,7 +249,7 @@ def _train_networks(
     # Out-of-fold, the model is trained as long as the folds' networks turned out to be: without a trial of its own.
     whole = recipe if fixed else of_length(recipe, recipe.epochs)
     ahead = sum(samples_ahead(recipe, planned.training) for planned in of_folds)
-    crew = Crew(reporter, device, room=_room(recipe))
+    crew = Crew(reporter, device, room=room_of(recipe))
     course = Course(crew, ahead + samples_ahead(whole, everything), device)
     bfloat16_pays(device, folded=can_fold(recipe))  # measured now, while nothing else computes
 
@@ -281,13 +280,6 @@ def _train_networks(
         done = crew.run([*tasks, partial(fitted, whole, model)])
     scores = {key: score for one in done for key, score in one.scores.items()}
     return _Networks(done[-1].net, scores, _length(recipe, everything, [x for one in done for x in one.lengths]))
-
-
-def _room(recipe: Recipe) -> int:
-    """Bytes that a training takes, about: of each cell of a batch eight times what the network knows of it."""
-    (height, width), _ = tap_sizes(recipe.image_size)
-    cells = height * width * recipe.feature_scale**2 * recipe.batch_size * (2 if recipe.adds_noise else 1)
-    return 8 * 4 * cells * (sum(TAP_CHANNELS[recipe.backbone]) + recipe.head_width)
 
 
 def _length(recipe: Recipe, training: Sequence[LabelledImage], lengths: Sequence[Length]) -> dict[str, Any] | None:

@@ -27,12 +27,15 @@ class TapStore:
         device: where batches are wanted.
         room: bytes that may be held on the device; None: half of a GPU's free memory, nothing on a CPU, whose memory
             the operating system's page cache uses better.
+        beside: bytes of a GPU's free memory that the training itself needs.
     """
 
-    def __init__(self, taps: TapCache, keys: Sequence[str], device: torch.device, *, room: int | None = None) -> None:
+    def __init__(
+        self, taps: TapCache, keys: Sequence[str], device: torch.device, *, room: int | None = None, beside: int = 0
+    ) -> None:
         self._taps, self._keys, self._device = taps, list(keys), device
         self._held: list[Tensor] | None = None
-        room = _room(device) if room is None else room
+        room = _room(device, beside) if room is None else room
         shapes = [tap.shape[1:] for tap in self._read([0])] if room else []
         if room and sum(math.prod(shape) for shape in shapes) * 2 * len(self._keys) <= room:
             # Filled in place: chunks that are joined afterwards would take the room twice.
@@ -58,5 +61,10 @@ class TapStore:
         return [tap.index_select(0, chosen).float() for tap in self._held]
 
 
-def _room(device: torch.device) -> int:
-    return int(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+def _room(device: torch.device, beside: int) -> int:
+    if device.type != "cuda":
+        return 0
+    # What torch keeps of a network before this one is as free as what the driver calls so.
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + kept
+    return max(0, min(int(_SHARE * free), free - beside))

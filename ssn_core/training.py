@@ -107,7 +107,7 @@ class Trainer:
         self.cache = taps
         folds = can_fold(recipe)
         self.half = bfloat16_pays(device, folded=folds)
-        self.taps = TapStore(taps, [example.key for example in examples], device)
+        self.taps = TapStore(taps, [example.key for example in examples], device, beside=room_of(recipe))
         with seeded(recipe.seed):
             self.net = CamNet(recipe).to(memory_format=torch.channels_last).to(device)
             learned = recipe.adds_noise and recipe.noise == "learned"
@@ -375,6 +375,13 @@ class Trainer:
             self.learned.restore(state["learned"])
         self.sampler.restore({**state["sampler"], "uses": state["sampler"]["uses"].cpu().numpy()})
         return True
+
+
+def room_of(recipe: Recipe) -> int:
+    """Bytes that a training takes, about: of each cell of a batch eight times what the network knows of it."""
+    (height, width), _ = tap_sizes(recipe.image_size)
+    cells = height * width * recipe.feature_scale**2 * recipe.batch_size * (2 if recipe.adds_noise else 1)
+    return 8 * 4 * cells * (sum(TAP_CHANNELS[recipe.backbone]) + recipe.head_width)
 
 
 def _digest(images: Iterable[Sequence[object]]) -> str:

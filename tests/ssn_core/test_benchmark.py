@@ -149,6 +149,10 @@ def refuse() -> Any:
     raise SettingError("The model is not there", value="nowhere")
 
 
+def run_out() -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 def die() -> Any:
     import os
 
@@ -165,6 +169,8 @@ def test_peak_memory_is_that_of_the_process_that_computes_and_not_of_this_one() 
 def test_an_error_for_people_comes_back_and_a_dead_process_is_one() -> None:
     with pytest.raises(SettingError, match="The model is not there"):
         peak_memory(refuse)
+    with pytest.raises(SsnError, match=r"too little left \(CUDA out of memory\)"):
+        peak_memory(run_out)
     with pytest.raises(SsnError, match="ended before it answered"):
         peak_memory(die)
 

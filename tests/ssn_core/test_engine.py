@@ -287,3 +287,14 @@ def test_on_a_gpu_float32_is_not_rounded_to_fewer_bits(there: bool, monkeypatch:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     assert best_device().type == ("cuda" if there else "cpu")
     assert torch.backends.cudnn.allow_tf32 is not there
+
+
+def test_what_is_wrong_in_a_batch_alone_is_found_where_batches_are_computed() -> None:
+    def forward(pixels: torch.Tensor) -> Output:
+        score = pixels.float().mean((1, 2, 3)) + (0.5 if len(pixels) > 1 else 0.0)
+        return Output(score, torch.zeros(len(pixels), 1, 1))
+
+    probe = probe_pixels(SIZE)
+    expected = [forward(picture[None]).score for picture in probe]
+    assert engine_choice._largest_error(forward, probe, expected, in_batches=False) == 0
+    assert engine_choice._largest_error(forward, probe, expected, in_batches=True) == pytest.approx(0.5, abs=1e-3)

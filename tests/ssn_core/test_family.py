@@ -314,7 +314,7 @@ def test_taps_held_on_the_device_teach_the_same(
 ) -> None:
     recipe = small(name, epochs=1)
     first, _ = train(recipe, labelled, caches)
-    monkeypatch.setattr(tap_store, "_room", lambda _device: 10**9)
+    monkeypatch.setattr(tap_store, "_room", lambda _device, _beside: 10**9)
     trainer = Trainer(recipe, examples(labelled, recipe), caches[recipe.padding], CPU)
     assert trainer.taps.holds_all
     for found, wanted in zip(trainer.run().state_dict().values(), first.state_dict().values(), strict=True):
@@ -328,6 +328,17 @@ def test_taps_that_do_not_fit_are_read_batch_by_batch(
     needed = 2 * len(keys) * (128 * 8 * 8 + 256 * 4 * 4)
     for room, held in ((needed, True), (needed - 1, False), (0, False)):
         assert tap_store.TapStore(caches["zeros"], keys, CPU, room=room).holds_all is held
+
+
+def test_taps_leave_a_gpu_what_a_training_needs_and_count_what_torch_has_cached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (600, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 100)
+    assert [tap_store._room(gpu, beside) for beside in (0, 400, 700, 1200)] == [500, 500, 300, 0]
+    assert tap_store._room(CPU, 0) == 0
 
 
 @pytest.mark.parametrize("name", RECIPES)

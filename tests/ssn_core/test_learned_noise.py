@@ -116,3 +116,19 @@ def test_a_larger_penalty_means_less_noise() -> None:
 def test_the_generator_steps_on_every_fourth_batch() -> None:
     learned = Duel("gap-cam").learned
     assert [learned.is_due() for _ in range(9)] == [False, False, False, True, False, False, False, True, False]
+
+
+def test_in_few_bits_too_the_detector_gets_the_noise_of_the_generator_after_its_step() -> None:
+    duel = Duel("gap-cam", generator_lr=1e-2, beta=0.5)
+
+    def noise() -> torch.Tensor:
+        return duel.learned.noise(duel.adapted, duel.z)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        before = noise()
+        duel.generator_steps(1)
+        after = noise()
+    with torch.autocast("cpu", torch.bfloat16):
+        fresh = noise()
+    assert torch.equal(after, fresh)
+    assert not torch.equal(after, before)
