@@ -59,6 +59,8 @@ def main() -> None:
     options = parser.parse_args()
     recipe = recipe_from(argparse.Namespace(recipe="cam", seed=0, **vars(options)))
     images = labelled_images(options.data)
+    if not all(image.fold for image in images):
+        parser.error(f"{options.data}: expected a fold for every labelled image, in a column of that name")
     with tempfile.TemporaryDirectory() as folder:
         backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding, local=True)
         taps = TapCache(options.cache or Path(folder), backbone, recipe.image_size)
@@ -66,7 +68,7 @@ def main() -> None:
         rows = [
             row
             for seed in options.seeds
-            for fold in sorted({str(image.fold) for image in images})
+            for fold in sorted({image.fold for image in images if image.fold})
             for row in measure(images, fold, taps, seed=seed)
         ]
     report = {
