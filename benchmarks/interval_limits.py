@@ -25,10 +25,10 @@ make mistakes are told apart in few samples, so that equal ones are held in near
 A case is called forced where the truth could be missed in less than 3.5 % of all samples, at a confidence of 99.9 %.
 What is not forced is not proven, and no interval is known that would do better.
 
-Without 3 nothing is proven of these cases. That two cases look alike forces nothing, either: by the lemma of Neyman and Pearson some
-set of samples is at least as likely in one case as in the other, and could be that in which the truth of the one is
-missed. Intervals from a standard error are not monotone everywhere, and ours do not fulfil 4 where parts fall flat
-(`python -m benchmarks.interval_coverage --parts flat`).
+Without 3 nothing is proven of these cases. That two look alike forces nothing, either: by the lemma of Neyman and
+Pearson some set of samples is at least as likely in one case as in the other, and could be that in which the truth of
+the one is missed. Intervals from a standard error are not monotone everywhere, and ours do not fulfil 4 where parts
+fall flat (`python -m benchmarks.interval_coverage --parts flat`).
 
 That 93.5 to 96.5 % cannot be held in every case needs none of these four (`gaps`). Where each bad image scores the same
 but for those that fall flat, a sample is told by how many did, and so is the interval of whatever method that draws no
