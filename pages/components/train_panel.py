@@ -226,7 +226,8 @@ def _say_which_weights(backbone: str) -> None:
     if weights.bundled(backbone) is not None:
         st.caption(
             "ImageNet weights are not on this computer: they are downloaded once, or, without internet, the bundled "
-            "backbone is used, which learned from generated textures and is less accurate; a larger image size helps it.",
+            "backbone is used, which learned from generated textures and is less accurate; a larger image size "
+            "helps it.",
             help=how,
         )
     else:
