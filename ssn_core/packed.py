@@ -63,7 +63,7 @@ class PackedConv:
         self._edge = padding if edges == "replicate" else 0  # cells that are continued before the convolution
         self._padding = [padding - self._edge] * 2
         laid = rounded_kernel(weight.detach(), dtype).to(device).contiguous(memory_format=torch.channels_last)
-        self._native = device.type == "cpu" and _has_native()
+        self._native = device.type == "cpu" and _has_native(dtype)
         self._bias = None if bias is None else bias.detach().to(device, torch.float32 if self._native else dtype)
         if self._native:
             shape = [1, weight.shape[1], *(side + 2 * self._edge for side in size)]
@@ -99,12 +99,18 @@ def _native() -> Any:
     return torch.ops.mkldnn
 
 
-def _has_native() -> bool:
-    if _ordinary.get():
+def _has_native(dtype: torch.dtype) -> bool:
+    if _ordinary.get() or (dtype == torch.bfloat16 and not _packs_bfloat16()):
         return False
     wanted = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
     built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has no types here
     return built and all(hasattr(torch.ops.mkldnn, name) for name in wanted)
+
+
+def _packs_bfloat16() -> bool:
+    """Whether these operators take bfloat16 on this CPU; without AVX-512 or a substitute for it they refuse."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and bool(supported())
 
 
 def folded_norm(weight: Tensor, bias: Tensor | None, norm: torch.nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ def test_taps_are_the_plain_backbones(
     name: str, size: tuple[int, int], padding: Padding, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not native:
-        monkeypatch.setattr(packed, "_has_native", lambda: False)
+        monkeypatch.setattr(packed, "_has_native", lambda _dtype: False)
     backbone, pixels = random_backbone(name, padding), pixels_of(2, *size)
     with torch.inference_mode():
         fused = FusedBackbone(backbone, image_size=size, dtype=torch.float32, device=CPU)
@@ -99,3 +99,19 @@ def test_a_1x1_kernel_keeps_the_sum_over_its_channels() -> None:
     weight = torch.randn(8, 64, 1, 1, dtype=torch.float64)
     error = rounded_kernel(weight, torch.bfloat16).double().sum((1, 2, 3)) - weight.sum((1, 2, 3))
     assert float(error.abs().max()) < 1e-3
+
+
+def test_where_a_cpu_cannot_pack_bfloat16_float32_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", refuses, raising=False)
+    torch.manual_seed(2)
+    weight, bias, x = torch.randn(4, 3, 3, 3), torch.randn(4), torch.randn(2, 3, 10, 9)
+    wanted = nn.functional.conv2d(x, weight, bias, padding=1).relu()
+    for dtype, native, error in ((torch.float32, True, 1e-5), (torch.bfloat16, False, 0.1)):
+        conv = packed.PackedConv(weight, bias, padding=1, relu=True, size=(10, 9), dtype=dtype, device=CPU)
+        assert conv._native is native
+        with torch.inference_mode():
+            found = conv(x.to(dtype).contiguous(memory_format=torch.channels_last)).float()
+        torch.testing.assert_close(found, wanted, rtol=0, atol=error)
