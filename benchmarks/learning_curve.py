@@ -98,7 +98,7 @@ def measure(options: argparse.Namespace, images: Sequence[LabelledImage], cache:
                     "device": device_title(device),
                     "torch": torch.__version__,
                     "date": datetime.now(UTC).date().isoformat(),
-                    "command": " ".join(["python", *sys.argv]),
+                    "command": " ".join(["python -m benchmarks.learning_curve", *sys.argv[1:]]),
                     "made_of": made_of,
                 }
 
@@ -137,17 +137,23 @@ def choose(training: Sequence[LabelledImage], bad: str, *, seed: int) -> list[La
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Mean and range of AP-det over the seeds, as Markdown: a row for each recipe, a column for each number."""
+    """Mean and range of AP-det over the seeds, as Markdown: a row for each recipe with its settings."""
     numbers = sorted({line["bad"] for line in lines}, key=lambda bad: (bad == ALL, int(bad) if bad != ALL else 0))
-    rows = [["Recipe", *(f"{bad} bad" for bad in numbers), "Seeds"], ["---"] * (len(numbers) + 2)]
-    for recipe in dict.fromkeys(line["recipe"] for line in lines):
-        mine = [line for line in lines if line["recipe"] == recipe]
+    rows = [["Recipe", "Size", "Epochs", *(f"{bad} bad" for bad in numbers), "Seeds"], ["---"] * (len(numbers) + 4)]
+    for key in dict.fromkeys(map(_settings_but_seed, lines)):
+        mine = [line for line in lines if _settings_but_seed(line) == key]
+        settings = mine[0]["settings"]
         cells = []
         for bad in numbers:
             found = [line["ap_det"] for line in mine if line["bad"] == bad]
             cells.append(f"{np.mean(found):.4f} ({min(found):.4f} to {max(found):.4f})" if found else "not measured")
-        rows.append([recipe, *cells, ", ".join(map(str, sorted({line["seed"] for line in mine})))])
+        what = [mine[0]["recipe"], "{} x {}".format(*settings["image_size"]), str(settings["epochs"] or "automatic")]
+        rows.append([*what, *cells, ", ".join(map(str, sorted({line["seed"] for line in mine})))])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _settings_but_seed(line: Mapping[str, Any]) -> str:
+    return json.dumps([line["weights"], {**line["settings"], "seed": None}])
 
 
 def read(path: Path) -> list[dict[str, Any]]:

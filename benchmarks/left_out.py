@@ -26,7 +26,8 @@ import torch
 from benchmarks.labelled import add_settings, labelled_images
 from ssn_core.backbone import load_backbone
 from ssn_core.cli_options import recipe_from
-from ssn_core.dataset import LabelledImage
+from ssn_core.dataset import LabelledImage, check_labels
+from ssn_core.errors import TooFewLabelsError
 from ssn_core.features import TapCache
 from ssn_core.inference import best_device, device_title, score_cached
 from ssn_core.pipeline import fill_taps, fit
@@ -50,6 +51,10 @@ def main() -> None:
     unknown = sorted(set(options.groups) - {image.group for image in images})
     if unknown:
         parser.error(f"{options.data}: no labelled image is of the group {', '.join(unknown)}")
+    try:
+        check_labels([image for image in images if image.group not in options.groups], recipe)
+    except TooFewLabelsError as error:
+        parser.error(f"Without these groups: {error}")
     device = best_device()
     with tempfile.TemporaryDirectory() as folder:
         backbone = load_backbone(
@@ -65,7 +70,7 @@ def main() -> None:
     report = {
         "command": " ".join(["python -m benchmarks.left_out", *sys.argv[1:]]),
         "rows": rows,
-        "settings": recipe.settings(),
+        "settings": {name: value for name, value in recipe.settings().items() if name != "seed"},  # a row has its own
         "weights": backbone.weights,
         "device": device_title(device),
         "torch": torch.__version__,

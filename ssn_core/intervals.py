@@ -23,10 +23,11 @@ it: where it fades for them too, they hold 93 % at an AUROC of 0.7 with 20 bad i
 Near 1 the lower end cannot be missed: it is never above that of perfect separation, for few images show hardly a
 mistake, and the truth may be far lower even if they show none. For a truth above it the upper end takes the whole risk.
 
-A difference has the correction at both ends, since either model may make mistakes that nobody saw. It grows with the
-smaller class until that has 40 images (AUROC) or 10 (AP): with fewer, Student's t does most of it. Which model is
-better it need not leave open where half of the correction does not: then half of it decides how near to 0 the interval
-comes. Without any, equal models would be called different in up to 10 % of all cases (AP, heavy tails).
+A difference has the correction at both ends, since either model may make mistakes that nobody saw. For AUROC this
+correction grows with the smaller class until that has 40 images: with fewer, Student's t does most of it. (Not for AP:
+with 5 bad and 500 good images it would hold 90 % under heavy tails.) Which model is better it need not leave open where
+half of the correction does not: then half of it decides how near to 0 the interval comes. Without any, equal models
+would be called different in up to 10 % of all cases (AP, heavy tails).
 And no model is called worse for mistakes that three images explain (at 95 %; see `_explained_by_few`): without this
 rule, differences of AP of equal models that take a good image or two for worse than all bad ones hold 80 % with 10 bad
 and 50 good images.
@@ -61,10 +62,9 @@ Floats = NDArray[np.float64]
 # The correction for few images, in images of each class; see the head of this module.
 UNTOLD = 0.6  # AUROC: cannot be told from the other class
 TOLD_BY_ONE = 1.5  # difference of AUROC: one of the models tells them
+TOLD_FROM = 40  # images of the smaller class from which on it is that many; with n fewer it is n / TOLD_FROM of it
 GOOD_ABOVE = 0.23  # AP: a good image above all
 HIDDEN_FROM_ONE, ABOVE_IN_ONE = 0.25, 0.5  # difference of AP: a bad image like good ones, a good one above all, for one
-# Images of the smaller class from which on a difference has the whole correction, and below which its share of it.
-WHOLE_FOR_AUROC, WHOLE_FOR_AP = 40, 10
 ESTABLISHED = 0.5  # share of the correction with which a difference that is not 0 stands
 FREEDOM = 4.0  # AP: degrees of freedom from which on Student's t fades
 SEVERAL = 1.5  # mistakes from which on their spread can be told
@@ -155,10 +155,10 @@ def auroc_difference(
         return _independent_difference(auroc_a, auroc_b, ends)
 
     sizes = of_bad.size, of_good.size
-    whole = min(1.0, min(sizes) / WHOLE_FOR_AUROC)
+    all_told = min(1.0, min(sizes) / TOLD_FROM) * TOLD_BY_ONE
 
     def variances(share: float) -> tuple[float, float]:
-        told = share * whole * TOLD_BY_ONE
+        told = share * all_told
         return variance_of_mean(of_bad, (-0.5, 0.5), weight=told), variance_of_mean(of_good, (-0.5, 0.5), weight=told)
 
     few = _explained_by_few(bad, first, level), _explained_by_few(bad, second, level)
@@ -231,18 +231,17 @@ def ap_difference(
         a, b = ap_influence(bad, first), ap_influence(bad, second)
         of_bad, of_good = a.of_bad - b.of_bad, a.of_good - b.of_good
         if max(np.ptp(of_bad), np.ptp(of_good)) >= _ROUNDING:
-            sizes = of_bad.size, of_good.size
-            whole = min(1.0, min(sizes) / WHOLE_FOR_AP)
             missed = 1 - n_bad / bad.size  # what a bad image costs that a model takes for any good one
             above = math.hypot(a.of_good_above, b.of_good_above) / math.sqrt(2)
 
             def variances(share: float) -> tuple[float, float]:
                 return (
-                    variance_of_mean(of_bad, (-missed, missed), weight=share * whole * HIDDEN_FROM_ONE),
-                    variance_of_mean(of_good, (-above, above), weight=share * whole * ABOVE_IN_ONE),
+                    variance_of_mean(of_bad, (-missed, missed), weight=share * HIDDEN_FROM_ONE),
+                    variance_of_mean(of_good, (-above, above), weight=share * ABOVE_IN_ONE),
                 )
 
             few = _explained_by_few(bad, first, level), _explained_by_few(bad, second, level)
+            sizes = of_bad.size, of_good.size
             return _difference(
                 ap_a - ap_b, variances, sizes, few, "paired, linearised, corrected for few images", level
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 
 import pytest
@@ -27,6 +28,7 @@ def test_a_bad_image_called_good_stands_out_where_its_label_was_not_learned(labe
     first, second = others["images"][:2]
     assert first["image"].endswith("/00")
     assert first["score"] > 0 > second["score"]
+    assert max(one["score"] for one in everything["images"]) < 0  # here it has learned that all three are good
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
@@ -38,3 +40,41 @@ def test_a_group_that_is_not_there_is_named(surfaces, monkeypatch, capsys, tmp_p
         left_out.main()
     assert "part99" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_groups_that_leave_too_few_labels_are_refused_before_anything_is_computed(
+    surfaces, monkeypatch, capsys, tmp_path
+) -> None:
+    out = tmp_path / "left-out.json"
+    groups = [f"part{number}" for number in range(8)]
+    monkeypatch.setattr(sys, "argv", ["left_out", str(surfaces / "labels.csv"), "--groups", *groups, "--out", str(out)])
+    with pytest.raises(SystemExit):
+        left_out.main()
+    assert "Without these groups" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_report_says_what_was_measured(surfaces, monkeypatch, tmp_path) -> None:
+    out = tmp_path / "left-out.json"
+    arguments = [
+        "--weights",
+        "random",
+        "--image-size",
+        "64",
+        "64",
+        "--epochs",
+        "1",
+        "--groups",
+        "part0",
+        "--seeds",
+        "4",
+    ]
+    monkeypatch.setattr(sys, "argv", ["left_out", str(surfaces / "labels.csv"), *arguments, "--out", str(out)])
+    left_out.main()
+    report = json.loads(out.read_text())
+    assert [(row["seed"], row["learned_from"]) for row in report["rows"]] == [
+        (4, left_out.OTHERS),
+        (4, left_out.EVERYTHING),
+    ]
+    assert (report["settings"]["image_size"], report["weights"]) == ([64, 64], "random")
+    assert "seed" not in report["settings"]

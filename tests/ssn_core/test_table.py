@@ -142,9 +142,22 @@ def test_the_learning_curve_goes_on_and_prints_mean_and_range(
     assert [(line["bad"], line["seed"]) for line in lines] == [("2", 0), ("2", 1), ("all", 0), ("all", 1)]
     assert all(line["n_good"] == 18 and line["n_bad"] == 9 and 0 <= line["ap_det"] <= 1 for line in lines)
     last = capsys.readouterr().out.splitlines()[-3:]
-    assert last[0] == "| Recipe | 2 bad | all bad | Seeds |"
-    assert last[2].startswith("| cam | ")
+    assert last[0] == "| Recipe | Size | Epochs | 2 bad | all bad | Seeds |"
+    assert last[2].startswith("| cam | 64 x 64 | 1 | ")
     assert last[2].endswith("| 0, 1 |")
+
+
+def test_the_learning_curve_does_not_mix_settings() -> None:
+    def line(seed: int, ap: float, **changed: object) -> dict[str, object]:
+        settings = {"image_size": [64, 32], "epochs": 0, "seed": seed, **changed}
+        return {"recipe": "cam", "weights": "random", "bad": "2", "seed": seed, "ap_det": ap, "settings": settings}
+
+    lines = [line(0, 0.5), line(1, 0.7), line(0, 0.9, image_size=[128, 64]), line(0, 0.1, epochs=3)]
+    assert learning_curve.table(lines).splitlines()[2:] == [
+        "| cam | 64 x 32 | automatic | 0.6000 (0.5000 to 0.7000) | 0, 1 |",
+        "| cam | 128 x 64 | automatic | 0.9000 (0.9000 to 0.9000) | 0 |",
+        "| cam | 64 x 32 | 3 | 0.1000 (0.1000 to 0.1000) | 0 |",
+    ]
 
 
 def test_fewer_bad_images_are_part_of_more() -> None:
