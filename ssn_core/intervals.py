@@ -25,7 +25,7 @@ mistake, and the truth may be far lower even if they show none. For a truth abov
 
 A difference has the correction at both ends, since either model may make mistakes that nobody saw. For AUROC this
 correction grows with the smaller class until that has 40 images: with fewer, Student's t does most of it. (Not for AP:
-with 5 bad and 500 good images it would hold 90 % under heavy tails.) Which model is better it need not leave open where
+with 5 bad and 500 good images it would hold 91 % under heavy tails.) Which model is better it need not leave open where
 half of the correction does not: then half of it decides how near to 0 the interval comes. Without any, equal models
 would be called different in up to 10 % of all cases (AP, heavy tails).
 And no model is called worse for mistakes that three images explain (at 95 %; see `_explained_by_few`): without this
