@@ -101,6 +101,7 @@ class JobContext:
 
     def _eta(self, now: float, done: int, total: int) -> float | None:
         started, first = self._phase_start
-        if not first < done <= total or now - started < 1.0:
+        # At a phase's end nothing is left of it, but the next one may take a while to begin: "0 s left" would be wrong.
+        if not first < done < total or now - started < 1.0:
             return None
         return (total - done) * (now - started) / (done - first)

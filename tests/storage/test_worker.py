@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from sqlalchemy import update
 
-from storage import handlers, jobs
+from storage import handlers, job_context, jobs
 from storage.job_context import Cancelled, JobContext
 from storage.runner import LocalRunner, start_if_needed
 from storage.tables import JobRow, utc_now
@@ -323,6 +324,16 @@ def test_progress_is_written_a_few_times_a_second_and_at_every_change_of_phase(d
     job = jobs.get(db, job_id=context.job.id)
     assert job.metrics == {"device": "cpu", "loss": 1.0}
     assert job.eta_seconds == pytest.approx((10**6 - job.done) / 1e5, rel=0.3)
+
+
+def test_a_phase_at_its_end_has_no_time_left_to_tell(db, monkeypatch):
+    submit(db, "count")
+    context = JobContext(db, jobs.claim(db, pid=1, process_created=1.0))
+    seconds = itertools.count(0.0, 2.0)
+    monkeypatch.setattr(job_context, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    for done, known in ((0, False), (50, True), (100, False)):
+        context.progress("Reading images", done, 100)
+        assert (jobs.get(db, job_id=context.job.id).eta_seconds is not None) is known, done
 
 
 def test_a_phase_of_unknown_length_is_throttled_too_and_has_no_eta(db):
