@@ -235,9 +235,8 @@ class IdeaTrainer(Trainer):
         bad = np.array([self.examples[index].bad for index in samples[:, 0].tolist()])
         others = self.paste_rng.choice(self.sampler.good, len(samples))
         orientations = self.paste_rng.integers(0, len(FLIPS), len(samples))
-        other = super()._oriented(
-            np.column_stack((others, orientations))
-        )  # not its own, which the reader's thread is in
+        # The parent's: its own draws from `read_rng`, which belongs to the thread that reads.
+        other = super()._oriented(np.column_stack((others, orientations)))
         for row in np.flatnonzero(self.paste_rng.random(len(samples)) < 0.5):
             if not bad[row] and not bad.any():
                 continue
