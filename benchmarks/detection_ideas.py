@@ -155,8 +155,10 @@ def of_idea(
             held = [image for image in images if image.fold == other]
             for variant, of_image in maps.items():
                 q = recipe.pooling_fraction or 0.0
-                scores = {i.key: pooled_mean(of_image[i.key], fraction=q) for i in held}
-                scores = scores if variant else {i.key: scored[i.key].score for i in held}
+                if variant:
+                    scores = {image.key: pooled_mean(of_image[image.key], fraction=q) for image in held}
+                else:
+                    scores = {image.key: scored[image.key].score for image in held}
                 figures = measure(held, scores, of_image.__getitem__, size=recipe.image_size, sigma=recipe.map_sigma)
                 found[variant].append(
                     {
