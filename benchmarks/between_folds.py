@@ -51,6 +51,7 @@ def main() -> None:
                 recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
             ),
             recipe.image_size,
+            recipe.scales,
         )
         fill_taps(taps, [*train, *test], device=device, reporter=Silent())
         began = time.monotonic()

@@ -107,7 +107,7 @@ def lines(options: argparse.Namespace, cache: Path) -> Iterator[dict[str, Any]]:
     images = labelled_images(options.data)
     assign_folds(images, from_data=True)  # refuses images without a fold, and a single one
     backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding, local=True)
-    taps = TapCache(cache, backbone, recipe.image_size)
+    taps = TapCache(cache, backbone, recipe.image_size, recipe.scales)
     fill_taps(taps, images, device=device, reporter=Silent())
     same = {
         "learned_from": {"one": "one fold", "others": "the other folds"}[options.learn_from],

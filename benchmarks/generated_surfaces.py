@@ -75,7 +75,7 @@ def _cross_validated(
     report = cross_validate(
         recipe,
         images,
-        TapCache(cache, backbone, recipe.image_size),
+        TapCache(cache, backbone, recipe.image_size, recipe.scales),
         folds=assign_folds(images, from_data=True),
         device=device,
         reporter=Silent(),

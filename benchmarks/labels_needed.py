@@ -88,7 +88,7 @@ def run(options: argparse.Namespace, images: Sequence[LabelledImage], cache: Pat
         backbone = load_backbone(
             recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
         )
-        taps = TapCache(cache, backbone, recipe.image_size)
+        taps = TapCache(cache, backbone, recipe.image_size, recipe.scales)
         fill_taps(taps, images, device=device, reporter=Silent())
         for order in ORDERS:
             made_of = _made_of(recipe, images, folds, options, order, backbone.weights_hash)

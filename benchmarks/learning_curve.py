@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace, images: Sequence[LabelledImage], cache:
             backbone = load_backbone(
                 recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
             )
-            taps = TapCache(cache, backbone, recipe.image_size)
+            taps = TapCache(cache, backbone, recipe.image_size, recipe.scales)
             for bad in options.bad:
                 made_of = _made_of(recipe, images, folds, bad, backbone.weights_hash)
                 if made_of in known:
@@ -147,7 +147,9 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         for bad in numbers:
             found = [line["ap_det"] for line in mine if line["bad"] == bad]
             cells.append(f"{np.mean(found):.4f} ({min(found):.4f} to {max(found):.4f})" if found else "not measured")
-        what = [mine[0]["recipe"], "{} x {}".format(*settings["image_size"]), str(settings["epochs"] or "automatic")]
+        scales = settings.get("scales", 1)
+        size = "{} x {}".format(*settings["image_size"]) + (f", {scales} scales" if scales > 1 else "")
+        what = [mine[0]["recipe"], size, str(settings["epochs"] or "automatic")]
         rows.append([*what, *cells, ", ".join(map(str, sorted({line["seed"] for line in mine})))])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 

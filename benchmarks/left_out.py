@@ -60,7 +60,7 @@ def main() -> None:
         backbone = load_backbone(
             recipe.backbone, weights=options.weights, padding=recipe.padding, local=recipe.has_local_head
         )
-        taps = TapCache(options.cache or Path(folder), backbone, recipe.image_size)
+        taps = TapCache(options.cache or Path(folder), backbone, recipe.image_size, recipe.scales)
         fill_taps(taps, images, device=device, reporter=Silent())
         rows = [
             row

@@ -311,7 +311,7 @@ class _Trials:
     ) -> None:
         self.recipe, self.train, self.test = recipe, train, test
         backbone = load_backbone(recipe.backbone, weights=weights, padding=recipe.padding, local=True)
-        taps = TapCache(cache, backbone, recipe.image_size)
+        taps = TapCache(cache, backbone, recipe.image_size, recipe.scales)
         device = best_device()
         self.device = device_title(device)
         fill_taps(taps, [*train, *test], device=device, reporter=Silent())

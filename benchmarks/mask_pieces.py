@@ -76,7 +76,7 @@ def out_of_fold_maps(recipe: Recipe, images: list[LabelledImage], weights: str) 
         cross_validate(
             recipe,
             images,
-            TapCache(Path(work) / "taps", backbone, recipe.image_size),
+            TapCache(Path(work) / "taps", backbone, recipe.image_size, recipe.scales),
             folds=assign_folds(images, from_data=True),
             device=best_device(),
             reporter=Silent(),

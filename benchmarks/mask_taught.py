@@ -63,7 +63,7 @@ def main() -> None:
         parser.error(f"{options.data}: expected a fold for every labelled image, in a column of that name")
     with tempfile.TemporaryDirectory() as folder:
         backbone = load_backbone(recipe.backbone, weights=options.weights, padding=recipe.padding, local=True)
-        taps = TapCache(options.cache or Path(folder), backbone, recipe.image_size)
+        taps = TapCache(options.cache or Path(folder), backbone, recipe.image_size, recipe.scales)
         fill_taps(taps, images, device=best_device(), reporter=Silent())
         rows = [
             row

@@ -171,7 +171,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
         runs = []
         for number in range(options.runs):
             phases, began = Phases(), time.perf_counter()
-            taps = TapCache(Path(folder) / f"cache-{number}", backbone, recipe.image_size)
+            taps = TapCache(Path(folder) / f"cache-{number}", backbone, recipe.image_size, recipe.scales)
             trained = train_model(recipe, images, taps, device=CPU, reporter=phases)
             phases.progress("End", 0, 0)
             runs.append({"total": time.perf_counter() - began, **phases.seconds})
@@ -234,7 +234,7 @@ def accuracy(options: argparse.Namespace) -> dict[str, Any]:
             ("fast", {"folded": True, "few_bits": True}),
         ):
             with tempfile.TemporaryDirectory() as folder, changed(**how):
-                taps = TapCache(Path(folder), backbone, recipe.image_size)
+                taps = TapCache(Path(folder), backbone, recipe.image_size, recipe.scales)
                 chosen = recipe.with_settings({"seed": seed})
                 pooled = cross_validate(chosen, images, taps, folds=folds, device=CPU, reporter=Silent())["pooled"]
             kept = ("i_auroc", "ap_det", "p_auroc", "ap_loc", "aupro", "seconds", "n_good", "n_bad")
@@ -257,7 +257,7 @@ def early(options: argparse.Namespace) -> dict[str, Any]:
     recipe, images, folds, backbone = asked_for(options)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        taps = TapCache(Path(folder), backbone, recipe.image_size)
+        taps = TapCache(Path(folder), backbone, recipe.image_size, recipe.scales)
         taps.fill([(image.key, image.path) for image in images], device=CPU)
         for name, stops in (("whole length", False), ("early stop", True)):
             chosen = recipe.with_settings({"early_stop": stops})

@@ -148,7 +148,7 @@ def _train(db: Database, project: int, seed: int) -> Trained:
     backbone = load_backbone(recipe.backbone, weights="bundled", padding=recipe.padding, local=recipe.has_local_head)
     every = labelled_images(db, project_id=project)
     some = [*[one for one in every if one.bad][:10], *[one for one in every if not one.bad][:30]]
-    taps = TapCache(db.data_dir / "cache" / "taps", backbone, recipe.image_size)
+    taps = TapCache(db.data_dir / "cache" / "taps", backbone, recipe.image_size, recipe.scales)
     return train_model(recipe, some, taps, device=torch.device("cpu"), reporter=Silent())
 
 

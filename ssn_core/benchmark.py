@@ -120,7 +120,8 @@ def measure(
     backbone, net = candidate.load()
     multiply_adds = _multiply_adds(backbone, net, size)  # on the CPU, before anything is moved
     engine = engine_for(backbone, net, image_size=size, device=device, cache=cache)
-    parameters, local = count_parameters(backbone, net), net.local
+    parameters = count_parameters(backbone, net)
+    ours_alone = count_parameters(*filter(None, (net.local, *net.smaller)))  # which the published way has not
     with torch.inference_mode():
         found: dict[str, Callable[[Tensor], Output]] = {
             _OURS: engine,
@@ -156,7 +157,7 @@ def measure(
         **_throughput(best),
         **_memory(memory, theirs),
         parameters=parameters,
-        reference_parameters=parameters - (0 if local is None else count_parameters(local)),
+        reference_parameters=parameters - ours_alone,
         multiply_adds=multiply_adds[0],
         reference_multiply_adds=multiply_adds[1],
         error=error,

@@ -121,7 +121,7 @@ def _train(options: argparse.Namespace) -> None:
         trained = train_model(
             recipe,
             images,
-            TapCache(cache, backbone, recipe.image_size),
+            TapCache(cache, backbone, recipe.image_size, recipe.scales),
             device=best_device(),
             reporter=reporter,
         )
@@ -232,7 +232,7 @@ def _crossval(options: argparse.Namespace) -> None:
         report = cross_validate(
             recipe,
             images,
-            TapCache(cache, backbone, recipe.image_size),
+            TapCache(cache, backbone, recipe.image_size, recipe.scales),
             folds=assign_folds(images, from_data=options.fold_column is not None),
             pooling_fractions=options.choose_q,
             device=best_device(),

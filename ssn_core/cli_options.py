@@ -47,6 +47,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "or random (for tests and speed measurement only; default: auto)",
     )
     parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (default: the recipe's)")
+    parser.add_argument(
+        "--scales",
+        type=int,
+        help="sizes at which an image is looked at, each of half the pixels of the one before (default: 1)",
+    )
     parser.add_argument("--epochs", type=int, help="0 = automatic (default: the recipe's)")
     parser.add_argument(
         "--early-stop",

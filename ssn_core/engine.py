@@ -10,7 +10,7 @@ Training's taps (:mod:`ssn_core.features`) do not come from here: they stay in f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ssn_core.backbone import Backbone
-from ssn_core.features import images_per_thread
+from ssn_core.features import at_size, images_per_thread
 from ssn_core.folded import Place, fold, why_not
 from ssn_core.fused_backbone import FusedBackbone
 from ssn_core.graphs import Replayed
@@ -27,7 +27,9 @@ from ssn_core.model import CamNet
 from ssn_core.openvino_network import compiled, installed
 from ssn_core.packed import ordinary_convolutions
 from ssn_core.side_by_side import each
+from ssn_core.sizes import sizes_of
 
+Taps = Callable[[Tensor], tuple[Tensor, ...]]
 Forward = Callable[[Tensor], Output]  # pixels (B, 3, H, W) uint8 on the device -> score and map
 _STAGES = 4
 
@@ -104,23 +106,43 @@ def build(
         image_size: (H, W), pixels.
         kept: where a network that was exported for another runtime is kept for later processes; None: nowhere.
     """
+    sizes = sizes_of(image_size, 1 + len(net.smaller))
     if not plan.fast:
         plain_backbone, plain_net = backbone.to(device), net.to(device).eval()
-        return lambda pixels: plain_net(*plain_backbone(pixels))
+        plain_taps = _at_sizes(sizes, [plain_backbone] * len(sizes))
+        return lambda pixels: plain_net(*plain_taps(pixels))
     if plan.runtime == "openvino":
         # It rounds by itself what it is given in float32.
         with ordinary_convolutions(), torch.inference_mode(mode=False), torch.no_grad():
             exact = build(EXACT, backbone, net, image_size=image_size, device=device)
         return compiled(exact, image_size=image_size, bfloat16=plan.dtype == "bfloat16", kept=kept)
     dtype: torch.dtype = getattr(torch, plan.dtype)
-    fused = FusedBackbone(backbone, image_size=image_size, dtype=dtype, device=device, exact_stages=plan.exact_stages)
+    fused = _at_sizes(
+        sizes,
+        [
+            FusedBackbone(backbone, image_size=size, dtype=dtype, device=device, exact_stages=plan.exact_stages)
+            for size in sizes
+        ],
+    )
     if why_not(net) is None:
-        folded = fold(net, Place(backbone.tap_shapes(image_size), dtype, device))
+        shapes = [shape for size in sizes[1:] for shape in backbone.tap_shapes(size)[:2]]
+        folded = fold(net, Place((*backbone.tap_shapes(image_size), *shapes), dtype, device))
         forward: Forward = lambda pixels: folded(fused(pixels))  # noqa: E731 - one of two, both short
     else:
         whole = net.to(device).eval()
         forward = lambda pixels: whole(*(tap.float() for tap in fused(pixels)))  # noqa: E731
     return Replayed(forward) if device.type == "cuda" else forward
+
+
+def _at_sizes(sizes: Sequence[tuple[int, int]], backbones: Sequence[Taps]) -> Taps:
+    """Pixels of the first size -> its taps, and layer2 and layer3 at each of the others, as the network takes them."""
+    whole, *others = backbones
+
+    def taps(pixels: Tensor) -> tuple[Tensor, ...]:
+        smaller = [one(at_size(pixels, size))[:2] for one, size in zip(others, sizes[1:], strict=True)]
+        return (*whole(pixels), *(tap for pair in smaller for tap in pair))
+
+    return taps
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,12 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssn_core.backbone import Backbone
 from ssn_core.errors import ImageError
 from ssn_core.fused_backbone import FusedBackbone
 from ssn_core.imaging import load_rgb
 from ssn_core.side_by_side import each
+from ssn_core.sizes import sizes_of
 
 Progress = Callable[[int, int], None]  # done, total
 # Pixels of a pass of one thread: activations of one image of 256 x 256 stay in the processor's cache. Two threads with
@@ -46,18 +48,30 @@ class TapCache:
         root: folder of all caches.
         backbone: whose taps.
         image_size: (H, W) the images are resized to.
+        scales: at so many sizes, each in a folder of its own (:func:`ssn_core.sizes.sizes_of`).
+        decoded: (H, W) from which pixels are made smaller to `image_size`; None: it is the size itself.
     """
 
     root: Path
     backbone: Backbone
     image_size: tuple[int, int]
+    scales: int = 1
+    decoded: tuple[int, int] | None = None
+
+    @property
+    def levels(self) -> list[TapCache]:
+        """The caches of all sizes, the image's own first, each of one size."""
+        first, *smaller = sizes_of(self.image_size, self.scales)
+        of_smaller = [replace(self, image_size=size, scales=1, decoded=first) for size in smaller]
+        return [replace(self, scales=1), *of_smaller]
 
     @property
     def folder(self) -> Path:
         """The folder for this backbone, weights, padding and size."""
         height, width = self.image_size
+        of = "" if self.decoded is None else f"-of-{self.decoded[0]}x{self.decoded[1]}"
         b = self.backbone
-        return self.root / f"{b.name}-{b.weights_hash[:16]}-{b.padding}-{height}x{width}{'-layer1' * b.local}"
+        return self.root / f"{b.name}-{b.weights_hash[:16]}-{b.padding}-{height}x{width}{of}{'-layer1' * b.local}"
 
     def path(self, key: str) -> Path:
         """The file for the image with this key (the SHA-256 of its bytes)."""
@@ -66,30 +80,40 @@ class TapCache:
     def fill(
         self, images: Iterable[tuple[str, str | Path]], *, device: torch.device, progress: Progress | None = None
     ) -> None:
-        """Compute what is missing.
+        """Compute what is missing, at all sizes.
 
         Args:
             images: (key, file) pairs.
-            progress: called with (done, total) after each batch; may raise to stop, what is done stays.
+            progress: called with (done, total) after each batch, an image counting once a size; may raise to stop, what
+                is done stays.
         """
-        files = dict(images)
+        files, levels = dict(images), self.levels
+        for number, level in enumerate(levels):
+
+            def tell(done: int, total: int, before: int = number * len(files)) -> None:
+                if progress:
+                    progress(before + done, total * len(levels))
+
+            level._fill(files, device=device, progress=tell)
+
+    def _fill(self, files: dict[str, str | Path], *, device: torch.device, progress: Progress) -> None:
+        """Compute what is missing at this one size."""
         missing = [key for key in files if not self._is_whole(key)]
         done = len(files) - len(missing)
-        if progress:
-            progress(done, len(files))
+        progress(done, len(files))
         if not missing:
             return
         compute = tap_extractor(self.backbone, self.image_size, device)
         with ThreadPoolExecutor(max_workers=1) as writer:
             writing: Future[None] | None = None
-            for batch in load_batches(((key, Path(files[key])) for key in missing), self.image_size):
-                flat = compute(batch.pixels)
+            decoded = self.decoded or self.image_size
+            for batch in load_batches(((key, Path(files[key])) for key in missing), decoded):
+                flat = compute(at_size(batch.pixels, self.image_size))
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(self._write, batch.keys, flat)
                 done += len(batch.keys)
-                if progress:
-                    progress(done, len(files))
+                progress(done, len(files))
             if writing is not None:
                 writing.result()
 
@@ -175,6 +199,17 @@ def load_batches(
             if decoded:
                 pixels = torch.from_numpy(np.stack([array for _, array in decoded])).permute(0, 3, 1, 2)
                 yield PixelBatch(tuple(key for key, _ in decoded), pixels)
+
+
+def at_size(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixels (B, 3, H, W), whole numbers of any type -> the same at a size (h, w); made smaller, in float32.
+
+    Averaged over what a pixel covers, and rounded to whole levels again, which 16 bits hold exactly.
+    """
+    if pixels.shape[-2:] == size:
+        return pixels
+    smaller = F.interpolate(pixels.float(), size, mode="bilinear", align_corners=False, antialias=True)
+    return smaller.round_().clamp_(0, 255)
 
 
 def images_per_thread(image_size: tuple[int, int]) -> int:

@@ -63,7 +63,7 @@ def why_not(net: CamNet) -> str | None:
         return "the conv adaptor is not linear"
     if not isinstance(net.head, CamHead | MapHead | SsnHead):
         return f"{type(net.head).__name__} is not known to it"
-    return None
+    return next(filter(None, map(why_not, net.smaller)), None)
 
 
 def fold(net: CamNet, place: Place) -> Folded:
@@ -263,12 +263,20 @@ class _FoldedCam:
 
 
 class _FoldedFine:
-    """A CAM and its local head, which stays in float32: it is small. Layer1 is the last tap."""
+    """A CAM and its local head, which stays in float32: it is small.
+
+    Layer1 is the third tap; layer2 and layer3 of each smaller size follow.
+    """
 
     def __init__(self, net: CamNet, place: Place) -> None:
         if net.local is None or not isinstance(net.head, CamHead):
             raise ValueError("This network has no local head")
-        self._wide = _FoldedCam(net, net.head, dataclasses.replace(place, shapes=place.shapes[:-1]))
+        self._wide = _FoldedCam(net, net.head, dataclasses.replace(place, shapes=place.shapes[:2]))
+        self._smaller = [
+            _FoldedCam(one, _cam_head(one), dataclasses.replace(place, shapes=place.shapes[start : start + 2]))
+            for start, one in zip(range(3, len(place.shapes), 2), net.smaller, strict=True)
+        ]
+        self._levels = [_kept(level, place) for level in net.levels]
         hidden, out = net.local.hidden, net.local.out
         if hidden.bias is None or out.bias is None:
             raise ValueError("The local head has no biases")
@@ -277,15 +285,19 @@ class _FoldedFine:
         # The standardisation of layer1's channels is linear, and goes into the 1x1 convolution.
         weight = exactly(hidden.weight) / exactly(net.local.std)[:, None, None]
         bias = exactly(hidden.bias) - weight[:, :, 0, 0] @ exactly(net.local.mean)
-        _, height, width = place.shapes[-1]
+        _, height, width = place.shapes[2]
         self._place = dataclasses.replace(place, dtype=torch.float32)
         self._hidden = PackedConv(weight, bias, size=(height, width), dtype=torch.float32, device=place.device)
         self._weight, self._own_bias = _kept(out.weight.flatten(), place), _kept(out.bias, place)
 
     def __call__(self, taps: Taps) -> Output:
-        (tap1,) = _ready(taps[-1:], self._place)
+        (tap1,) = _ready(taps[2:3], self._place)
         own = _weighted(F.gelu(self._hidden(tap1)), self._weight) + self._own_bias
-        fine = self._local.agree(self._wide(taps[:-1]).cam, own)
+        smaller = [
+            one(taps[start : start + 2]).cam - level
+            for start, one, level in zip(range(3, len(taps), 2), self._smaller, self._levels, strict=True)
+        ]
+        fine = self._local.agree(self._wide(taps[:2]).cam, own, smaller)
         return Output(score=fine.score + self._bias, cam=fine.cam)
 
 
@@ -336,6 +348,12 @@ class _FoldedSsn:
         hidden = self._of_map(padded.contiguous(memory_format=torch.channels_last), self._hidden(ready))
         summary = [pooled(x.float(), (2, 3)) for x in (hidden, seen) for pooled in (torch.amax, torch.mean)]
         return Output(score=F.linear(torch.cat(summary, dim=1), self._weight, self._bias)[:, 0], cam=cells)
+
+
+def _cam_head(net: CamNet) -> CamHead:
+    if not isinstance(net.head, CamHead):
+        raise ValueError("The network of a smaller size has no CAM")
+    return net.head
 
 
 def _linear(net: CamNet) -> LinearAdaptor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +52,11 @@ def score_cached(net: CamNet, taps: TapCache, keys: Sequence[str], *, device: to
     """Scores and maps of images whose taps are cached, in the order of `keys`; float32 throughout."""
     net.eval()
     forward: Callable[[Sequence[torch.Tensor]], Output] | None = None
+    _, *smaller = replace(taps, scales=1 + len(net.smaller)).levels
     for start in range(0, len(keys), _CACHED_BATCH):
         chunk = keys[start : start + _CACHED_BATCH]
         read = [tap.to(device) for tap in taps.read(chunk, local=net.local is not None)]
+        read += [tap.to(device) for level in smaller for tap in level.read(chunk, local=False)]
         if forward is None:
             shapes = tuple((tap.shape[1], tap.shape[2], tap.shape[3]) for tap in read)
             plain = why_not(net) is not None

@@ -10,6 +10,8 @@ A cell is defective where both agree, context and place. With a and b their logi
 
     map = logit(exp(G * (log sigmoid(a) + weight * log sigmoid(b)))),    a = CAM - level
 
+(at several sizes of the image, a is the mean of each size's CAM less its own level: a spall and a hairline differ most
+at sizes of their own, and what good images show at one size alone fades)
 where G smooths over the neighbouring cells (a logarithmic opinion pool: Genest and Zidek, Statistical Science 1986,
 section 3), and the score is the mean of the highest cells of that map: it stays exact
 evidence, only finer (stride 4 instead of 8).
@@ -99,13 +101,20 @@ class LocalHead(nn.Module):
         logits: Tensor = self.out(F.gelu(self.hidden(normal)))
         return logits[:, 0].float()
 
-    def forward(self, cam: Tensor, tap1: Tensor) -> Output:
-        """CAM (B, h, w) and layer1 (B, C, H1, W1) -> score (B,) and map (B, H1, W1)."""
-        return self.agree(cam, self.place(tap1))
+    def forward(self, cam: Tensor, tap1: Tensor, smaller: Sequence[Tensor] = ()) -> Output:
+        """CAM (B, h, w) and layer1 (B, C, H1, W1) -> score (B,) and map (B, H1, W1); `smaller` as for :meth:`agree`."""
+        return self.agree(cam, self.place(tap1), smaller)
 
-    def agree(self, cam: Tensor, place: Tensor) -> Output:
-        """CAM (B, h, w) and every layer1 cell's own logit (B, H1, W1) -> score (B,) and map (B, H1, W1)."""
-        context = (enlarged(cam, (place.shape[-2], place.shape[-1])) - self.level) / self.spread
+    def agree(self, cam: Tensor, place: Tensor, smaller: Sequence[Tensor] = ()) -> Output:
+        """CAM (B, h, w) and every layer1 cell's own logit (B, H1, W1) -> score (B,) and map (B, H1, W1).
+
+        Args:
+            smaller: contexts (B, h_i, w_i) at smaller sizes of the image, each CAM less its own level.
+        """
+        size = (place.shape[-2], place.shape[-1])
+        context = (enlarged(cam, size) - self.level) / self.spread
+        if smaller:
+            context = torch.stack([context, *(enlarged(one, size) for one in smaller)]).mean(0)
         both = F.logsigmoid(context) + self.weight * F.logsigmoid(place)
         cells = log_odds(self.smooth(both))
         return Output(score=pool_top(cells, self.pooling_fraction), cam=cells)
@@ -130,6 +139,19 @@ def log_odds(log_probability: Tensor) -> Tensor:
 def enlarged(cam: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, h, w) -> (B, *size), bilinear."""
     return F.interpolate(cam[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def level_of(cams: Sequence[NDArray[np.float32]], boundary: float, *, quantile: float = _SETTINGS.level) -> float:
+    """The CAM cell at which the context's logit is 0.
+
+    Args:
+        cams: of good images, any shape.
+        boundary: CAM cell at which the network is as sure of good as of bad: minus the bias of its score.
+        quantile: of the good images' cells that is the level, were there many.
+    """
+    few = _FEW_GOOD / (_FEW_GOOD + len(cams))
+    reached = float(np.quantile(np.concatenate([cam.ravel() for cam in cams]), quantile))
+    return (1 - few) * reached + few * boundary
 
 
 @dataclass(frozen=True)
@@ -189,9 +211,7 @@ class LocalTraining:
         Without any bad image whose CAM points somewhere, or where what was learned does not hold on other images, a
         place by itself weighs 0: the map is then the CAM's.
         """
-        few = _FEW_GOOD / (_FEW_GOOD + len(self._cams))
-        reached = float(np.quantile(np.concatenate(self._cams), self.settings.level))
-        self.head.level.fill_((1 - few) * reached + few * self.boundary)
+        self.head.level.fill_(level_of(self._cams, self.boundary, quantile=self.settings.level))
         self.head.weight.fill_(self._share_that_holds())
         if self._bad:
             self._fit(self._good, self._bad, _STEPS)

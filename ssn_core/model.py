@@ -2,13 +2,15 @@
 
     taps (layer2, layer3) -> one feature map -> adaptor -> head -> score and map
 
-With a local head (local_evidence.py) layer1 comes in as a third tap and makes the map finer. Adaptors and heads are
+With a local head (local_evidence.py) layer1 comes in as a third tap and makes the map finer. With several scales, a
+network without one looks at each smaller size of the image, and their CAMs join the first one's. Adaptors and heads are
 described in their own modules. Nothing here takes a mask: masks are targets of a loss, in training alone, and only for
 the recipes that ask for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -61,6 +63,8 @@ class TapCombiner(nn.Module):
 class CamNet(nn.Module):
     """Everything that is trained, for one recipe."""
 
+    levels: Tensor
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         channels = sum(TAP_CHANNELS[recipe.backbone])
@@ -74,9 +78,34 @@ class CamNet(nn.Module):
             self.local = LocalHead(
                 LOCAL_CHANNELS[recipe.backbone], width=recipe.local_width, pooling_fraction=recipe.pooling_fraction
             )
+        # Networks of the smaller sizes, and of each the CAM cell at which its context's logit is 0.
+        self.smaller_sizes = nn.ModuleList()
+        self.register_buffer("levels", torch.zeros(0), persistent=False)
+        if recipe.scales > 1:
+            self.take_smaller([CamNet(one) for one in recipe.at_sizes()[1:]], [0.0] * (recipe.scales - 1))
         self.plain_class_features = recipe.plain_class_features
         if recipe.head != "cam":
             self.apply(_start_as_published)
+
+    def take_smaller(self, nets: Sequence[CamNet], levels: Sequence[float]) -> None:
+        """Look at smaller sizes of the image too.
+
+        Args:
+            nets: one a size, with a CAM head and without a local one.
+            levels: of each the CAM cell at which its context's logit is 0 (:func:`ssn_core.local_evidence.level_of`).
+        """
+        self.smaller_sizes = nn.ModuleList(nets)
+        self.register_buffer("levels", torch.tensor(levels, device=self.levels.device), persistent=True)
+
+    @property
+    def smaller(self) -> list[CamNet]:
+        """The networks of the smaller sizes, the largest first."""
+        return [net for net in self.smaller_sizes if isinstance(net, CamNet)]
+
+    @property
+    def boundary(self) -> float:
+        """The CAM cell at which the network is as sure of good as of bad: minus the bias of its score."""
+        return -float(self.head.bias.detach()) if isinstance(self.head, CamHead) else 0.0
 
     def start_standardised(self, mean: Tensor, std: Tensor) -> None:
         """Let the adaptor start with channels of mean 0 and variance 1; both are (C,), std > 0."""
@@ -97,17 +126,28 @@ class CamNet(nn.Module):
         return output
 
     def forward(self, *taps: Tensor) -> Output:
-        """Layer2, layer3 and, for a local head, layer1 -> score and map, as in inference."""
+        """Layer2, layer3 and, for a local head, layer1 -> score and map, as in inference.
+
+        With several scales layer2 and layer3 of each smaller size follow.
+        """
         if self.local is None:
             return self.judge(self.features(*taps))
-        *wide, tap1 = taps
-        return self.refine(self.judge(self.features(*wide)), tap1)
+        tap2, tap3, tap1, *of_smaller = taps
+        return self.refine(self.judge(self.features(tap2, tap3)), tap1, self.contexts(of_smaller))
 
-    def refine(self, output: Output, tap1: Tensor) -> Output:
-        """The head's score and map, made finer by the local head."""
+    def contexts(self, taps: Sequence[Tensor]) -> list[Tensor]:
+        """Layer2 and layer3 of each smaller size -> its CAM less its level, (B, h_i, w_i)."""
+        pairs = zip(taps[::2], taps[1::2], strict=True)
+        return [
+            net.judge(net.features(*pair)).cam - level
+            for net, level, pair in zip(self.smaller, self.levels, pairs, strict=True)
+        ]
+
+    def refine(self, output: Output, tap1: Tensor, smaller: Sequence[Tensor] = ()) -> Output:
+        """The head's score and map, made finer by the local head; `smaller`: :meth:`contexts`."""
         if self.local is None:
             raise ValueError("This network has no local head")
-        fine = self.local(output.cam, tap1)
+        fine = self.local(output.cam, tap1, smaller)
         return Output(score=fine.score + self.head.bias, cam=fine.cam)
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ssn_core.calibration import Calibration, calibrate, check_scale, map_peaks
@@ -29,12 +30,14 @@ from ssn_core.features import TapCache
 from ssn_core.folded_training import can_fold
 from ssn_core.half_precision import bfloat16_pays
 from ssn_core.inference import device_title, score_cached
+from ssn_core.local_evidence import level_of
 from ssn_core.map_files import MapFiles, temporary_maps
 from ssn_core.memory import give_back
 from ssn_core.model import CamNet
 from ssn_core.recipes import Recipe
 from ssn_core.reporting import Reporter
 from ssn_core.rules import by_training
+from ssn_core.sampling import LOCAL_IMAGES
 from ssn_core.settling import Length, as_data
 from ssn_core.side_by_side import Crew
 from ssn_core.training import Trainer, room_of
@@ -115,10 +118,12 @@ def fit(
 ) -> CamNet:
     """Train one network on labelled images whose taps are cached, as long as the recipe or a trial run says.
 
+    At several sizes of the images each size's part is trained by itself, one after the other.
+
     Args:
         name: of the network, for progress and the loss curve: "Model", "Fold 1 of 3".
-        state_file: where the state is kept between epochs; a run that was interrupted goes on from there. That of the
-            trial run is beside it.
+        state_file: where the state is kept between epochs; a run that was interrupted goes on from there. Those of the
+            trial run and of smaller sizes are beside it.
         course: that this training is a part of, where progress is to cover several; None: it stands alone.
         on_length: told how long this network is trained, where the recipe asks to find out (`early_stop`).
     """
@@ -130,11 +135,34 @@ def fit(
         planned, recipe = length.planned, of_length(recipe, length.epochs)
         if on_length:
             on_length(length)
-    net = course.run(
-        Trainer(recipe, examples(images, recipe), taps, device), name=name, state_file=state_file, planned=planned
-    )
-    give_back()
+    levels, nets = _levels(taps, recipe), []
+    for number, (one, level) in enumerate(zip(recipe.at_sizes(), levels, strict=True)):
+        beside = state_file.with_stem(f"{state_file.stem}-size-{number}") if state_file and number else state_file
+        called = name if recipe.scales == 1 else f"{name}, {one.image_size[0]} × {one.image_size[1]}"
+        trainer = Trainer(one, examples(images, one), level, device)
+        nets.append(course.run(trainer, name=called, state_file=beside, planned=planned))
+        give_back()
+    net, *smaller = nets
+    if smaller:
+        net.take_smaller(
+            smaller, [_level(one, images, level, device) for one, level in zip(smaller, levels[1:], strict=True)]
+        )
     return net
+
+
+def _levels(taps: TapCache, recipe: Recipe) -> list[TapCache]:
+    levels = taps.levels
+    if len(levels) < recipe.scales:
+        raise ValueError(f"The recipe looks at {recipe.scales} sizes, the cache holds {len(levels)}")
+    return levels[: recipe.scales]
+
+
+def _level(net: CamNet, images: Sequence[LabelledImage], taps: TapCache, device: torch.device) -> float:
+    """The CAM cell of a smaller size's network at which its context's logit is 0."""
+    good = [image.key for image in images if not image.bad]
+    chosen = np.random.default_rng(len(good)).permutation(len(good))[:LOCAL_IMAGES]
+    cams = [found.cam for found in score_cached(net, taps, [good[index] for index in chosen], device=device)]
+    return level_of(cams, net.boundary)
 
 
 def train_model(

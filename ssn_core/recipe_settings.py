@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ssn_core.errors import SettingError
+from ssn_core.sizes import LEAST, sizes_of
 
 BACKBONES: tuple[str, ...] = ("resnet18", "wide_resnet50_2")
 
@@ -52,6 +53,7 @@ _WHOLE: dict[str, tuple[int, int]] = {
     "head_width": (1, 4096),
     "map_width": (1, 16384),
     "local_width": (0, 4096),
+    "scales": (1, 4),
     "batch_size": (1, 1024),
     "epochs": (0, 100_000),
     "min_steps": (1, 1_000_000),
@@ -108,6 +110,9 @@ class Recipe:
     # are then those of the fine map, and the CAM is trained with a q of its own (None: with the same).
     local_width: int = 0
     cam_fraction: float | None = None
+    # Sizes at which the image is looked at, each with half the pixels of the one before and a CAM of its own; what they
+    # point at together is the context of the local head (local_evidence.py).
+    scales: int = 1
     plain_class_features: bool = False  # the classification head sees un-adapted features (JIMS)
 
     # Synthetic anomalies (training only)
@@ -160,6 +165,14 @@ class Recipe:
     def has_local_head(self) -> bool:
         """Whether layer1 is read too."""
         return self.local_width > 0
+
+    def at_sizes(self) -> list[Recipe]:
+        """What the network of each size is trained with, the image's own size first: it alone has the local head."""
+        first = dataclasses.replace(self, scales=1)
+        q = self.pooling_fraction if self.cam_fraction is None else self.cam_fraction
+        smaller = dataclasses.replace(first, local_width=0, pooling_fraction=q, cam_fraction=None)
+        sizes = sizes_of(self.image_size, self.scales)[1:]
+        return [first, *(dataclasses.replace(smaller, image_size=size) for size in sizes)]
 
     @property
     def noise_kind(self) -> str:
@@ -241,6 +254,16 @@ class Recipe:
             raise SettingError("pooling_fraction is out of range", value=q, expected="a number from 0 to 1")
         if self.local_width and self.head != "cam":
             raise SettingError("A local head refines a CAM", value=self.head, expected="head cam, or local_width 0")
+        if self.scales > 1 and not self.has_local_head:
+            raise SettingError("Only a local head takes in several sizes", value=self.scales, expected="scales 1")
+        smallest = sizes_of(self.image_size, self.scales)[-1]
+        if self.scales > 1 and min(smallest) < LEAST:
+            raise SettingError(
+                "The image is too small for so many sizes",
+                value=f"{self.scales}, the smallest {smallest[0]} x {smallest[1]} pixels",
+                expected=f"at least {LEAST} pixels a side",
+                action="Choose a larger image_size or fewer scales",
+            )
         if self.cam_fraction is not None and not (_is_number(self.cam_fraction) and 0 <= self.cam_fraction <= 1):
             raise SettingError(
                 "cam_fraction is out of range", value=self.cam_fraction, expected="a number from 0 to 1, or none"

@@ -24,9 +24,11 @@ __all__ = [
     "NOISES",
     "NOISE_TITLES",
     "RECIPES",
+    "SCALE_TITLES",
     "Padding",
     "Recipe",
     "chosen",
+    "completed",
     "get_recipe",
     "lacking",
     "recorded",
@@ -39,6 +41,10 @@ BACKBONE_TITLES: dict[str, str] = {
 ADAPTOR_TITLES: dict[str, str] = {
     "linear": "1×1 linear – the smallest",
     "conv": "3×3 convolution (Scenario B) – slower",
+}
+SCALE_TITLES: dict[int, str] = {
+    1: "One – the image as it is",
+    3: "Three – also at 0.7 and 0.5 of its size: surer, slower",
 }
 NOISE_TITLES: dict[str, str] = {
     "none": "none",
@@ -155,7 +161,18 @@ def get_recipe(name: str) -> Recipe:
 
 
 # What the Train page and the command line ask for by name; of all else they take the recipe's own.
-CHOICES = ("backbone", "image_size", "epochs", "early_stop", "seed", "pooling_fraction", "adaptor", "noise", "beta")
+CHOICES = (
+    "backbone",
+    "image_size",
+    "scales",
+    "epochs",
+    "early_stop",
+    "seed",
+    "pooling_fraction",
+    "adaptor",
+    "noise",
+    "beta",
+)
 
 
 def chosen(name: str, choices: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Recipe:
@@ -182,19 +199,24 @@ _GONE = ("settle_epochs",)
 def recorded(name: str, settings: Mapping[str, Any]) -> Recipe:
     """The recipe as it was when a model was trained, from its name and the settings that were written down then.
 
-    A setting that is missing did not exist at that time; its field's default is what the code did then, whatever the
-    recipe of that name has today.
-
     Raises:
         SettingError: as :func:`get_recipe` and :meth:`Recipe.with_settings`.
     """
-    then = {
+    known = {key: value for key, value in settings.items() if key not in _GONE}
+    return get_recipe(name).with_settings(completed(known))
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were written down when a model was trained, and those that did not exist at that time.
+
+    Of these the field's default is what the code did then, whatever the recipe of that name has today.
+    """
+    missing = {
         field.name: field.default
         for field in dataclasses.fields(Recipe)
         if field.default is not dataclasses.MISSING and field.name not in settings
     }
-    known = {key: value for key, value in settings.items() if key not in _GONE}
-    return get_recipe(name).with_settings({**then, **known})
+    return {**settings, **missing}
 
 
 def lacking(recipe: Recipe, *, n_good: int, n_bad: int, n_marked: int) -> str | None:

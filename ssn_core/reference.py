@@ -3,7 +3,8 @@
 Pixels normalised, the backbone as torchvision has it (zero padding), both taps upsampled to twice layer2's size (for
 SimpleNet: to layer2's own), concatenated, 3x3 average, adaptor, head; float32, PyTorch's own memory layout; with the
 weights of the network at hand. Of a recipe that departs from the published ones (replicate padding, features of
-layer2's own size, a local head) it is another function of the image with the same parts: compare speed, not scores.
+layer2's own size, a local head, several sizes) it is another function of the image with the same parts: compare speed,
+not scores.
 """
 
 from __future__ import annotations

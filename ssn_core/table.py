@@ -45,7 +45,7 @@ class Row:
     noise: str
     learns_from: str
     weights: str
-    image_size: str  # "H x W", pixels
+    image_size: str  # "H x W", pixels; ", 3 scales" where there are several
     ap_det: str  # as the other figures a share, 0 to 1
     i_auroc: str
     ap_loc: str
@@ -120,7 +120,7 @@ def make_table(
         title = f"Row {number} of {len(recipes)}: {recipe.name}, {recipe.backbone}"
         try:
             backbone = backbone_of(recipe)
-            made_of = _digest([data, fold_column, backbone.weights_hash, recipe.settings(), _COUNTED])
+            made_of = _digest([data, fold_column, backbone.weights_hash, _settings(recipe), _COUNTED])
             if any(row.made_of == made_of and not row.not_measured for row in rows):
                 say(f"{title}: is there already")
                 continue
@@ -129,7 +129,7 @@ def make_table(
             report = cross_validate(
                 recipe,
                 images,
-                TapCache(cache, backbone, recipe.image_size),
+                TapCache(cache, backbone, recipe.image_size, recipe.scales),
                 folds=assign_folds(images, from_data=fold_column, need_bad=need_bad),
                 device=device,
                 reporter=reporter,
@@ -227,7 +227,7 @@ def _row(
         noise=recipe.noise_kind,
         learns_from=recipe.learns_from,
         weights=weights,
-        image_size=" x ".join(map(str, recipe.image_size)),
+        image_size=" x ".join(map(str, recipe.image_size)) + (f", {recipe.scales} scales" if recipe.scales > 1 else ""),
         **figures,
         seed=str(recipe.seed),
         epochs=f"{recipe.epochs} at most" if recipe.early_stop else str(recipe.epochs),
@@ -263,6 +263,12 @@ def _read(path: Path) -> list[Row]:
     if any(set(row) != names or None in row.values() for row in found):
         raise SsnError("The table's file holds something else", value=str(path), action="Choose another --out")
     return [Row(**row) for row in found]
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """What differs from the fields' defaults: a setting that is added to the program later makes no row another one."""
+    defaults = Recipe(name="", title="", description="").settings()
+    return {name: value for name, value in recipe.settings().items() if value != defaults[name]}
 
 
 def _data_digest(images: Sequence[LabelledImage]) -> str:

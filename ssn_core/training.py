@@ -101,6 +101,8 @@ class Trainer:
             raise ValueError("Training needs good and bad examples; callers check the numbers first")
         if not recipe.reads_marks and any(example.marks for example in examples):
             raise ValueError(f"{recipe.name} takes no masks")
+        if recipe.scales > 1:
+            raise ValueError("A trainer trains the network of one size (Recipe.at_sizes)")
         if recipe.has_local_head and not taps.backbone.local:
             raise ValueError(f"{recipe.name} needs the taps of layer1 too")
         self.recipe, self.examples, self.device, self.watch = recipe, examples, device, watch
@@ -192,8 +194,7 @@ class Trainer:
             for wanted in (True, False)
         )
 
-        boundary = -float(self.net.head.bias) if isinstance(self.net.head, CamHead) else 0.0
-        training = LocalTraining(local, boundary=boundary, seed=self.recipe.seed)
+        training = LocalTraining(local, boundary=self.net.boundary, seed=self.recipe.seed)
         # Good ones first: they say from where on a CAM points at something.
         chosen = [self.examples[index] for index in (*good.tolist(), *bad.tolist())]
         size = self.recipe.batch_size

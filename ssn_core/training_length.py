@@ -66,7 +66,7 @@ def halves(recipe: Recipe, images: Sequence[LabelledImage]) -> Halves | None:
 def samples_ahead(recipe: Recipe, images: Sequence[LabelledImage]) -> int:
     """Samples that a network's training sees at most, its trial run included."""
     found = halves(recipe, images)
-    return _samples(recipe, images) + (0 if found is None else _samples(_without_local_head(recipe), found[0]))
+    return _samples(recipe, images) + (0 if found is None else _samples(_of_trial(recipe), found[0]))
 
 
 def find_length(
@@ -98,7 +98,7 @@ def find_length(
         scores = [scored.score for scored in score_cached(net, taps, keys, device=device)]
         return metrics.ap(labels, scores) or 0.0, balanced_cross_entropy(labels, scores)  # never None: see halves
 
-    trial = _without_local_head(recipe)
+    trial = _of_trial(recipe)
     watch = Watch(tuple(zip(keys, labels, strict=True)), measure)
     trainer = Trainer(trial, examples(learned, trial), taps, device, watch)
     course.run(trainer, name=f"{name}, trial", state_file=state_file)
@@ -133,12 +133,11 @@ def epochs_planned(recipe: Recipe, images: Sequence[LabelledImage]) -> int:
     return planned_epochs(recipe, **_numbers(images))
 
 
-def _without_local_head(recipe: Recipe) -> Recipe:
-    """The local head learns after the rest, from where that points, and its length does not depend on the rest's."""
-    if not recipe.has_local_head:
-        return recipe
+def _of_trial(recipe: Recipe) -> Recipe:
+    """One size without the local head, which learns after the rest: its length does not depend on the rest's."""
     q = recipe.pooling_fraction if recipe.cam_fraction is None else recipe.cam_fraction
-    return recipe.with_settings({"local_width": 0, "pooling_fraction": q, "cam_fraction": None})
+    alone = {"local_width": 0, "pooling_fraction": q, "cam_fraction": None} if recipe.has_local_head else {}
+    return recipe.with_settings({"scales": 1, **alone})
 
 
 def _numbers(images: Sequence[LabelledImage]) -> dict[str, int]:
@@ -147,5 +146,6 @@ def _numbers(images: Sequence[LabelledImage]) -> dict[str, int]:
 
 
 def _samples(recipe: Recipe, images: Sequence[LabelledImage]) -> int:
+    """At all sizes, without trials."""
     numbers = _numbers(images)
-    return planned_samples(recipe, **numbers) + local_images(recipe, **numbers)
+    return recipe.scales * planned_samples(recipe, **numbers) + local_images(recipe, **numbers)

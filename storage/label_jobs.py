@@ -116,10 +116,11 @@ def estimate_gain(context: JobContext) -> dict[str, Any]:
     of = hashlib.sha256(json.dumps(sorted((image.key, image.bad) for image in found)).encode()).hexdigest()
     points = _points(kept, of)
     missing = [one for one in wanted if _name(one) not in points]
-    device, taps = best_device(), TapCache(tap_cleaning.root(context.db), backbone, model.recipe.image_size)
+    recipe, device = model.recipe, best_device()
+    taps = TapCache(tap_cleaning.root(context.db), backbone, recipe.image_size, recipe.scales)
     reporter = _Steps(context, (len(wanted) - len(missing)) * len(split), len(wanted) * len(split))
     fill_taps(taps, found, device=device, reporter=reporter)
-    for one, point in measure(model.recipe, split, taps, missing, n=len(found), device=device, reporter=reporter):
+    for one, point in measure(recipe, split, taps, missing, n=len(found), device=device, reporter=reporter):
         points[_name(one)] = [point.n, point.figure]
         write_atomically(kept, json.dumps({"of": of, "points": points}).encode(), durable=False)
     tap_cleaning.after_job(context.db, job_id=context.job.id)

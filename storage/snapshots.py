@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssn_core.errors import ModelFolderError
+from ssn_core.recipes import completed
 from storage import registry
 from storage.db import Database
 
@@ -158,7 +159,7 @@ def _read(path: Path, _stamp: int) -> Snapshot:
 
 def _settings(card: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "recipe", card["recipe"]
-    yield from card["settings"].items()
+    yield from completed(card["settings"]).items()
     yield "weights", card["backbone"]["weights"]
     yield "weights_sha256", card["backbone"]["sha256"]
     yield "held_out", card["figures"]["held_out"]

@@ -114,7 +114,7 @@ def _train_new(context: JobContext, payload: dict[str, Any], project_id: int, st
     trained = train_model(
         recipe,
         labelled_images(context.db, project_id=project_id),
-        TapCache(tap_cleaning.root(context.db), backbone, recipe.image_size),
+        TapCache(tap_cleaning.root(context.db), backbone, recipe.image_size, recipe.scales),
         device=best_device(),
         reporter=_Report(context),
         state_folder=states,

@@ -21,6 +21,7 @@ LONGEST_VALUE = 32  # characters of a setting's value; a hash has more, a recipe
 CHANGED, ARCHIVE, DELETE = "What changed", "Archive", "Delete …"
 SETTING_WORDS = {
     "held_out": "held-out images",
+    "scales": "image scales",
     "weights": "backbone weights",
     "weights_sha256": "backbone weights (SHA-256)",
     "ssn_core": "version of the method",
@@ -75,7 +76,8 @@ def _card(entry: lineage.Entry, project: projects.Project, offered: list[lineage
 
 def _facts(model: registry.Model) -> list[str]:
     summary = model.summary or {}
-    size = (summary.get("settings") or {}).get("image_size")
+    settings = summary.get("settings") or {}
+    size, scales = settings.get("image_size"), settings.get("scales")
     weights = WEIGHTS.get(summary.get("weights", ""))
     return [
         moment(model.created_at),
@@ -83,6 +85,7 @@ def _facts(model: registry.Model) -> list[str]:
         prose(model.backbone),
         *([weights] if weights else []),
         *([f"{size[0]} × {size[1]} px"] if isinstance(size, list) and len(size) == 2 else []),
+        *([f"{scales} image scales"] if isinstance(scales, int) and scales > 1 else []),
     ]
 
 

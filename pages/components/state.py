@@ -45,6 +45,7 @@ class Key(StrEnum):
     # Train
     TRAIN_RECIPE = "ssn_train_recipe"
     TRAIN_BACKBONE = "ssn_train_backbone"
+    TRAIN_SCALES = "ssn_train_scales"
     TRAIN_NAME = "ssn_train_name"
     TRAIN_HEIGHT = "ssn_train_height"  # completed by a project's number, as the width
     TRAIN_WIDTH = "ssn_train_width"

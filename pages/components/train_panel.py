@@ -25,8 +25,10 @@ from ssn_core.recipes import (
     MIN_GOOD,
     NOISE_TITLES,
     RECIPES,
+    SCALE_TITLES,
     Recipe,
     chosen,
+    get_recipe,
     lacking,
 )
 from ssn_core.sampling import planned_samples
@@ -44,6 +46,7 @@ class Choice:
     recipe: str
     backbone: str
     image_size: tuple[int, int]  # (H, W), pixels
+    scales: int | None
     epochs: int | None
     early_stop: bool | None
     seed: int
@@ -133,6 +136,17 @@ def draw_form(project: projects.Project, counts: projects.Counts) -> Recipe:
         help="The frozen network that turns an image into features.",
     )
     _say_which_weights(backbone)
+    if recipe.has_local_head:
+        st.selectbox(
+            "Image scales",
+            list(SCALE_TITLES),
+            index=list(SCALE_TITLES).index(recipe.scales),
+            format_func=SCALE_TITLES.__getitem__,
+            key=state.Key.TRAIN_SCALES,
+            persist_state="session",
+            help="Small and large defects differ most from good parts at sizes of their own. It pays most with few "
+            "labels; the model then takes about one and a half times as long for an image.",
+        )
     _draw_advanced(project, recipe)
     return recipe
 
@@ -258,14 +272,16 @@ def press(project: projects.Project) -> None:
 def _chosen(project: projects.Project, values: Mapping[str, Any]) -> Choice:
     """The form's values: what the browser sent last, whether or not the page has run with it."""
     height_key, width_key = state.train_size_keys(project.id)
+    recipe = values.get(state.Key.TRAIN_RECIPE, DEFAULT_RECIPE)
     epochs, pooling = values.get(state.Key.TRAIN_EPOCHS), values.get(state.Key.TRAIN_POOLING)
     return Choice(
-        recipe=values.get(state.Key.TRAIN_RECIPE, DEFAULT_RECIPE),
+        recipe=recipe,
         backbone=values.get(state.Key.TRAIN_BACKBONE, BACKBONES[0]),
         image_size=(
             int(values.get(height_key, project.image_height)),
             int(values.get(width_key, project.image_width)),
         ),
+        scales=values.get(state.Key.TRAIN_SCALES) if get_recipe(recipe).has_local_head else None,
         epochs=None if epochs is None else int(epochs),
         early_stop=values.get(state.Key.TRAIN_EARLY) or None,
         seed=int(values.get(state.Key.TRAIN_SEED, 0)),

@@ -54,6 +54,7 @@ _SETTINGS = {
     "generator_lr": "Learning rate of the learned noise",
     "generator_every": "Batches from one step of the learned noise to the next",
     "generator_penalty": "Penalty on the size of the learned noise",
+    "scales": "Sizes at which an image is looked at, each with half the pixels of the one before",
     "plain_class_features": "The classification head sees features before the adaptor",
     "local_width": "Hidden units of the local head, which makes the map finer (0: none)",
     "cam_fraction": "Share of the coarse map's cells that the training counts (none: the share above)",

@@ -93,6 +93,7 @@ def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project:
     assert payload == {
         "recipe": "cam",
         "backbone": "resnet18",
+        "scales": 1,
         "epochs": 7,
         "early_stop": None,
         "seed": 0,
@@ -106,6 +107,21 @@ def test_train_queues_a_job_with_the_settings_of_the_form(db: Database, project:
     }
     assert app.button(key="train-start").disabled
     assert "Training waits for its turn." in texts(app)
+
+
+def test_several_image_scales_are_offered_where_there_is_a_local_head(db: Database, project: projects.Project) -> None:
+    app = open_page("train")
+    app.selectbox(key=state.Key.TRAIN_SCALES).set_value(3).run()
+    app.selectbox(key=state.Key.TRAIN_RECIPE).set_value("gap-cam").run()
+    assert not [field for field in app.selectbox if field.key == state.Key.TRAIN_SCALES]
+    app.button(key="train-start").click().run()
+    job = jobs.active(db, kinds=("train",))[0]
+    assert (job.payload["recipe"], job.payload["scales"]) == ("gap-cam", None)
+    jobs.request_cancel(db, job_id=job.id)
+    app.selectbox(key=state.Key.TRAIN_RECIPE).set_value("cam").run()
+    assert app.selectbox(key=state.Key.TRAIN_SCALES).value == 3  # what was chosen is remembered
+    app.button(key="train-start").click().run()
+    assert jobs.active(db, kinds=("train",))[0].payload["scales"] == 3
 
 
 def test_adaptor_and_noise_are_offered_and_beta_with_learned_noise_alone(
