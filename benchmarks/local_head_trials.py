@@ -315,7 +315,9 @@ class _Trials:
         device = best_device()
         self.device = device_title(device)
         fill_taps(taps, [*train, *test], device=device, reporter=Silent())
-        alone = recipe.with_settings({"local_width": 0, "pooling_fraction": recipe.cam_fraction, "cam_fraction": None})
+        alone = recipe.with_settings(
+            {"scales": 1, "local_width": 0, "pooling_fraction": recipe.cam_fraction, "cam_fraction": None}
+        )
         net = fit(alone, train, taps, device=device, reporter=Silent(), name="trial").cpu()
         cams = cams_of(net, taps, [*train, *test])
         boundary = -float(net.head.bias) if isinstance(net.head, CamHead) else 0.0

@@ -111,7 +111,7 @@ class Backbone(nn.Module):
         """The taps of a batch.
 
         Args:
-            pixels: (B, 3, H, W) uint8, RGB.
+            pixels: (B, 3, H, W), whole numbers from 0 to 255 of any type, RGB.
 
         Returns:
             layer2 (B, C2, ceil(H/8), ceil(W/8)) and layer3 (B, C3, ceil(H/16), ceil(W/16)), float32; with `local` also

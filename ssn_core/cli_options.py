@@ -50,7 +50,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scales",
         type=int,
-        help="sizes at which an image is looked at, each of half the pixels of the one before (default: 1)",
+        help="sizes at which an image is looked at, each of half the pixels of the one before (cam alone; default: 1)",
     )
     parser.add_argument("--epochs", type=int, help="0 = automatic (default: the recipe's)")
     parser.add_argument(

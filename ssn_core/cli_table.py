@@ -44,6 +44,8 @@ def recipes_of(options: argparse.Namespace) -> list[Recipe]:
                     row = {"recipe": name, "backbone": backbone, "adaptor": adaptor, "noise": noise}
                     if noise == "none" and RECIPES[name].learns_from == "good":
                         continue
+                    if not RECIPES[name].has_local_head:
+                        row["scales"] = None  # it looks at one size
                     found.append(recipe_from(argparse.Namespace(**{**vars(options), **row})))
     return found
 

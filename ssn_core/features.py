@@ -1,13 +1,15 @@
 """Cached taps: the frozen backbone sees each image once, not once per epoch.
 
-One file per image under a folder named after what the taps depend on (backbone, its weights' hash, padding, image
-size), float16, written beside its final name and renamed. Reading is a memory map, so a data set larger than memory
-costs page cache, not memory. Files are decoded, passed through the network and written in different threads. The
-network is the rewritten one in float32 (:mod:`ssn_core.fused_backbone`); its taps are the plain one's but for rounding.
+One file per image and size under a folder named after what the taps depend on (backbone, its weights' hash, padding,
+image size, the size it was made smaller from), float16, written beside its final name and renamed. Reading is a memory
+map, so a data set larger than memory costs page cache, not memory. Files are decoded, passed through the network and
+written in different threads. The network is the rewritten one in float32 (:mod:`ssn_core.fused_backbone`); its taps are
+the plain one's but for rounding.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -62,7 +64,9 @@ class TapCache:
     def levels(self) -> list[TapCache]:
         """The caches of all sizes, the image's own first, each of one size."""
         first, *smaller = sizes_of(self.image_size, self.scales)
-        of_smaller = [replace(self, image_size=size, scales=1, decoded=first) for size in smaller]
+        wide = copy.copy(self.backbone)  # with the same weights: the local head looks at the image's own size alone
+        wide.local = False
+        of_smaller = [replace(self, backbone=wide, image_size=size, scales=1, decoded=first) for size in smaller]
         return [replace(self, scales=1), *of_smaller]
 
     @property

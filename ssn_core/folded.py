@@ -43,7 +43,7 @@ class Place:
     """Where and for what taps a network is folded.
 
     Args:
-        shapes: (C, h, w) of each tap, the finest first.
+        shapes: (C, h, w) of each tap, in the order in which the network takes them.
         dtype: of taps and products.
     """
 

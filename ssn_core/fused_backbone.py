@@ -63,7 +63,7 @@ class FusedBackbone:
         """The taps of a batch, as :meth:`ssn_core.backbone.Backbone.forward`, channels last, each in its stage's dtype.
 
         Args:
-            pixels: (B, 3, H, W) uint8, RGB, on the device.
+            pixels: (B, 3, H, W), whole numbers from 0 to 255 of any type, RGB, on the device.
         """
         x = pixels.to(dtype=self._centre.dtype, memory_format=torch.channels_last) - self._centre
         x = F.max_pool2d(self._stem(x), 3, stride=2, padding=1)

@@ -56,7 +56,7 @@ def score_cached(net: CamNet, taps: TapCache, keys: Sequence[str], *, device: to
     for start in range(0, len(keys), _CACHED_BATCH):
         chunk = keys[start : start + _CACHED_BATCH]
         read = [tap.to(device) for tap in taps.read(chunk, local=net.local is not None)]
-        read += [tap.to(device) for level in smaller for tap in level.read(chunk, local=False)]
+        read += [tap.to(device) for level in smaller for tap in level.read(chunk)]
         if forward is None:
             shapes = tuple((tap.shape[1], tap.shape[2], tap.shape[3]) for tap in read)
             plain = why_not(net) is not None

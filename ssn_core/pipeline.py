@@ -138,9 +138,13 @@ def fit(
     levels, nets = _levels(taps, recipe), []
     for number, (one, level) in enumerate(zip(recipe.at_sizes(), levels, strict=True)):
         beside = state_file.with_stem(f"{state_file.stem}-size-{number}") if state_file and number else state_file
-        called = name if recipe.scales == 1 else f"{name}, {one.image_size[0]} × {one.image_size[1]}"
-        trainer = Trainer(one, examples(images, one), level, device)
-        nets.append(course.run(trainer, name=called, state_file=beside, planned=planned))
+        called = name if recipe.scales == 1 else f"{name}, size {number + 1} of {recipe.scales}"
+        # Without a name of its own: what a trainer holds is to be gone before memory is given back.
+        nets.append(
+            course.run(
+                Trainer(one, examples(images, one), level, device), name=called, state_file=beside, planned=planned
+            )
+        )
         give_back()
     net, *smaller = nets
     if smaller:
@@ -179,7 +183,7 @@ def train_model(
 
     Args:
         images: labelled images, each with its `part` where fixed parts are wanted.
-        taps: the cache for this backbone and image size.
+        taps: the cache for this backbone, image size and number of scales.
         state_folder: keeps the state of each network between epochs, so that an interrupted run can go on.
         maps: where the maps of all labelled images are kept, as the predictions were made; None: for measuring only.
 

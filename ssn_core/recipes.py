@@ -44,7 +44,7 @@ ADAPTOR_TITLES: dict[str, str] = {
 }
 SCALE_TITLES: dict[int, str] = {
     1: "One – the image as it is",
-    3: "Three – also at 0.7 and 0.5 of its size: surer, slower",
+    3: "Three – also at 0.7 and 0.5 of its size",
 }
 NOISE_TITLES: dict[str, str] = {
     "none": "none",

@@ -144,8 +144,9 @@ def draw_form(project: projects.Project, counts: projects.Counts) -> Recipe:
             format_func=SCALE_TITLES.__getitem__,
             key=state.Key.TRAIN_SCALES,
             persist_state="session",
-            help="Small and large defects differ most from good parts at sizes of their own. It pays most with few "
-            "labels; the model then takes about one and a half times as long for an image.",
+            help="Small and large defects differ most from good parts at sizes of their own. Three sizes pay with few "
+            "bad images; with many, train both ways and compare. Training takes twice, inspecting one and a half times "
+            "as long.",
         )
     _draw_advanced(project, recipe)
     return recipe

@@ -25,6 +25,17 @@ def test_a_line_keeps_its_colour_as_others_come() -> None:
     assert all(colours.items() <= seen[-1].items() for colours in seen)
 
 
+def test_the_sizes_of_one_network_have_its_colour_and_dashes_of_their_own() -> None:
+    names = [f"{name}, size {size} of 3" for name in ("Fold 1 of 3", "Model") for size in (1, 2, 3)]
+    traces = {trace.name: trace for trace in charts.loss_curves([(name, 1, 0.5) for name in names]).data}
+    alone = {trace.name: trace for trace in charts.loss_curves([("Fold 1 of 3", 1, 0.5), ("Model", 1, 0.5)]).data}
+    for name in names:
+        assert traces[name].line.color == alone[name.partition(",")[0]].line.color
+        assert traces[name].showlegend is ("size 1" in name)
+    assert {traces[name].line.dash for name in names} == {"solid", "dash", "dashdot"}
+    assert alone["Model"].line.dash == "solid"
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
     curve = charts.loss_curves([("model", step, 1.0) for step in range(1, 100_001)]).data[0]
     assert len(curve.x) <= charts.MAX_POINTS

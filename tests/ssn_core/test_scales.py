@@ -14,11 +14,10 @@ from torch.nn import functional as F
 
 from ssn_core import evidence, training_length
 from ssn_core.backbone import load_backbone
-from ssn_core.calibration import Calibration
-from ssn_core.checkpoint import DataEntry, Model, load_model, save_model
+from ssn_core.checkpoint import load_model, save_model
 from ssn_core.dataset import LabelledImage, examples
-from ssn_core.engine import EXACT, PLAIN, build
-from ssn_core.engine_choice import engine_for, probe_pixels
+from ssn_core.engine import EXACT, PLAIN, Engine, build
+from ssn_core.engine_choice import probe_pixels
 from ssn_core.errors import SettingError
 from ssn_core.features import TapCache, at_size
 from ssn_core.folded import why_not
@@ -108,7 +107,7 @@ def test_the_context_is_the_mean_over_the_sizes(taps: TapCache, labelled: list[L
     """In float64, by the formula of local_evidence.py; a and b come from the parts of the network."""
     net, keys = network(), [image.key for image in labelled[:2]]
     *wide, tap1 = taps.levels[0].read(keys)
-    pairs = [level.read(keys, local=False) for level in taps.levels[1:]]
+    pairs = [level.read(keys) for level in taps.levels[1:]]
     score, cam = net(*wide, tap1, *(tap for pair in pairs for tap in pair))
     assert net.local is not None
     contexts = [net.judge(net.features(*wide)).cam - net.local.level]
@@ -157,7 +156,8 @@ def test_plain_folded_cached_and_from_files_it_is_the_same(taps: TapCache, label
     plain, fast = (build(plan, taps.backbone, net, image_size=(64, 64), device=CPU)(pixels) for plan in (PLAIN, EXACT))
     assert float((plain.score - fast.score).abs().max()) < 1e-4
     assert float((plain.cam - fast.cam).abs().max()) < 1e-3
-    engine = engine_for(taps.backbone, net, image_size=(64, 64), device=CPU, cache=None)
+    exact = build(EXACT, taps.backbone, net, image_size=(64, 64), device=CPU)
+    engine = Engine(plan=EXACT, note="", image_size=(64, 64), device=CPU, _forward=exact)
     files = list(score_files(engine, [(image.key, image.path) for image in labelled[:4]]))
     cached = list(score_cached(net, taps, [image.key for image in labelled[:4]], device=CPU))
     for ours, theirs in zip(files, cached, strict=True):
@@ -176,7 +176,7 @@ def test_each_size_has_taps_of_its_own_and_shares_those_it_can(taps: TapCache, l
     assert [level.image_size for level in (second, third)] == [(48, 48), (32, 32)]
     # Made of another size they would be other pixels.
     assert second.folder != TapCache(taps.root, taps.backbone, (48, 48)).folder
-    assert [tuple(tap.shape[1:]) for tap in third.read([labelled[0].key])] == [(128, 4, 4), (256, 2, 2), (64, 8, 8)]
+    assert [tuple(tap.shape[1:]) for tap in third.read([labelled[0].key])] == [(128, 4, 4), (256, 2, 2)]  # no layer1
 
 
 def test_reading_counts_an_image_once_a_size(labelled: list[LabelledImage], tmp_path: Path, taps: TapCache) -> None:
@@ -208,9 +208,9 @@ def test_a_level_lies_between_the_boundary_and_what_good_images_reach() -> None:
 
 
 def test_one_size_is_what_it_was(known: list[LabelledImage], taps: TapCache) -> None:
-    """The network of a model folder from before: no tensor more, and the same weights."""
+    """No tensor more than before there were several sizes, and what a trainer makes of the recipe by itself."""
     net = fit(small(scales=1), known, taps, device=CPU, reporter=Silent(), name="one")
-    assert not any("smaller" in name or "levels" in name for name in net.state_dict())
+    assert {name.partition(".")[0] for name in net.state_dict()} == {"adaptor", "head", "local"}
     trainer = Trainer(small(scales=1), examples(known, small(scales=1)), taps, CPU)
     for name, value in trainer.run().state_dict().items():
         assert torch.equal(net.state_dict()[name], value)
@@ -256,7 +256,7 @@ def test_progress_counts_all_sizes(
     assert done == sorted(done)
     assert heard.bar[-1][0] == heard.bar[-1][1]
     trial = ["Fold 1 of 3, trial"] if early_stop else []
-    sizes = [f"Fold 1 of 3, {side} × {side}" for side in (64, 48, 32)]
+    sizes = [f"Fold 1 of 3, size {number} of 3" for number in (1, 2, 3)]
     assert list(dict.fromkeys(heard.series)) == [*trial, *sizes]
 
 
@@ -303,24 +303,14 @@ def test_a_whole_training_keeps_and_reads_back_all_sizes(
     assert evidence.network_bias(tmp_path / "model") == -found.model.net.boundary
 
 
-def test_a_model_from_before_there_were_several_sizes_has_one(tmp_path: Path) -> None:
-    model = Model(
-        recipe=small(scales=1),
-        net=network(scales=1),
-        backbone_hash=load_backbone("resnet18", weights="random").weights_hash,
-        backbone_weights="random",
-        calibration=Calibration(0.25, -1.0, 2.0, "out_of_fold", n_good=5, n_bad=3),
-        data=[DataEntry("ab", "bad", "ab", "out_of_fold")],
-        figures={
-            "held_out": "out_of_fold",
-            "n_good": 5,
-            "n_bad": 3,
-            "n_masks": 0,
-            **dict.fromkeys(("i_auroc", "ap_det", "p_auroc", "ap_loc", "aupro")),
-        },
-    )
-    save_model(model, tmp_path / "old")
+def test_a_model_from_before_there_were_several_sizes_has_one(
+    known: list[LabelledImage], taps: TapCache, tmp_path: Path
+) -> None:
+    found = train_model(small(scales=1), known, taps, device=CPU, reporter=Silent())
+    save_model(found.model, tmp_path / "old")
     card = json.loads((tmp_path / "old" / "model.json").read_text())
     del card["settings"]["scales"]
     (tmp_path / "old" / "model.json").write_text(json.dumps(card))
-    assert load_model(tmp_path / "old")[0].recipe.scales == 1
+    loaded, _ = load_model(tmp_path / "old")
+    assert loaded.recipe == found.model.recipe
+    assert loaded.net.smaller == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import learning_curve
-from ssn_core import table
+from ssn_core import cli_table, table
 from ssn_core.cli import main
 from ssn_core.published import PUBLISHED
 from ssn_core.recipes import RECIPES
@@ -92,6 +93,29 @@ def test_missing_weights_are_a_reason_and_not_the_end(surfaces: Path, tmp_path: 
         rows = {row["backbone"]: row for row in csv.DictReader(file)}
     assert rows["resnet18"]["ap_det"]
     assert "no bundled weights for wide_resnet50_2" in rows["wide_resnet50_2"]["not_measured"]
+
+
+def test_several_scales_are_for_the_recipes_that_take_them() -> None:
+    parser = argparse.ArgumentParser()
+    cli_table.add_parser(parser.add_subparsers())
+    options = parser.parse_args(["table", "data", "--out", "t.csv", "--scales", "3", "--recipes", "cam", "gap-cam"])
+    assert {recipe.name: recipe.scales for recipe in cli_table.recipes_of(options)} == {"cam": 3, "gap-cam": 1}
+
+
+def test_a_learning_curve_tells_several_scales_from_one() -> None:
+    lines = [
+        {
+            "recipe": "cam",
+            "bad": "8",
+            "seed": 0,
+            "ap_det": 0.9,
+            "weights": "random",
+            "settings": RECIPES["cam"].with_settings({"scales": scales}).settings(),
+        }
+        for scales in (1, 3)
+    ]
+    sizes = [row.split("|")[2].strip() for row in learning_curve.table(lines).splitlines()[2:]]
+    assert sizes == ["256 x 256", "256 x 256, 3 scales"]
 
 
 def test_wrong_names_are_refused_before_any_work(surfaces: Path, tmp_path: Path) -> None:
