@@ -14,9 +14,9 @@ where G smooths over the neighbouring cells (a logarithmic opinion pool: Genest 
 section 3), and the score is the mean of the highest cells of that map: it stays exact
 evidence, only finer (stride 4 instead of 8).
 
-With several scales a is the mean over the sizes, of each CAM less its own level: a spall and a hairline differ most from
-good parts at sizes of their own, and what one size alone finds suspicious fades. The place stays the image's own size's,
-so that the map is as fine as with one.
+With several scales a is the mean over the sizes, of each CAM less its own level: a spall and a hairline differ most
+from good parts at sizes of their own, and what one size alone finds suspicious fades. The place stays the image's own
+size's, so that the map is as fine as with one.
 
 With few labels both are surer than they should be, of the very images that they learned from. So (benchmarks/README.md
 has what each is worth):

@@ -85,7 +85,7 @@ def _facts(model: registry.Model) -> list[str]:
         prose(model.backbone),
         *([weights] if weights else []),
         *([f"{size[0]} × {size[1]} px"] if isinstance(size, list) and len(size) == 2 else []),
-        *([f"{scales} image scales"] if isinstance(scales, int) and scales > 1 else []),
+        *([f"{scales}\u00a0image scales"] if isinstance(scales, int) and scales > 1 else []),
     ]
 
 

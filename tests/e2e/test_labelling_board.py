@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 from test_labelling import labels, open_board, sign_in, stored, wait_until_saved
 
 from storage import descriptors, files, images, label_queues, projects, thumbnails
@@ -35,6 +35,16 @@ def board(app_server: AppServer, context: BrowserContext, page: Page) -> Page:
 
 def tile(page: Page, at: int) -> Any:
     return page.locator(".grid .tile").nth(at)
+
+
+def at_rest(of: Locator) -> Any:
+    """Its place once it no longer moves: the board is drawn anew when its list comes, and is nowhere for a moment."""
+    for _ in range(100):
+        before = of.bounding_box()
+        of.page.wait_for_timeout(100)
+        if before is not None and before == of.bounding_box():
+            return before
+    raise AssertionError("The board does not come to rest")
 
 
 def listed(page: Page, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -93,9 +103,7 @@ def test_labels_of_a_long_range_are_read_before_it_is_labelled_so_that_an_undo_b
 
 
 def test_a_frame_drawn_with_the_mouse_selects_what_it_touches(app_server: AppServer, board: Page) -> None:
-    first, last = tile(board, 0).bounding_box(), tile(board, 2).bounding_box()
-    assert first is not None
-    assert last is not None
+    first, last = at_rest(tile(board, 0)), at_rest(tile(board, 2))
     board.mouse.move(first["x"] + 20, first["y"] + 20)
     board.mouse.down()
     board.mouse.move(last["x"] + 10, last["y"] + 60, steps=5)
