@@ -164,6 +164,13 @@ def test_settings_that_differ_are_listed_and_those_that_one_model_lacks(db: Data
     }
 
 
+def test_a_setting_that_came_later_counts_as_what_was_done_before(db: Database, add_model: AddModel) -> None:
+    before = add_model("A", card({"1": "good"}))
+    assert snapshots.changes(db, before=before, after=add_model("B", card({"1": "good"}, scales=1))).nothing
+    found = snapshots.changes(db, before=before, after=add_model("C", card({"1": "good"}, scales=3)))
+    assert [(change.name, change.before, change.after) for change in found.settings] == [("scales", 1, 3)]
+
+
 def test_labels_learned_from_leave_out_what_was_held_out(db: Database, add_model: AddModel) -> None:
     written = card({"1": "good", "2": "good", "3": "bad", "4": "bad"}, role="train")
     written["data"][1]["role"] = "calibration"
