@@ -36,7 +36,7 @@ from ssn_core.cli_options import recipe_from
 from ssn_core.dataset import LabelledImage
 from ssn_core.evaluation import measure
 from ssn_core.features import TapCache
-from ssn_core.heads import CamHead, pool_top
+from ssn_core.heads import pool_top
 from ssn_core.inference import best_device, device_title
 from ssn_core.local_evidence import LocalHead, LocalSettings, LocalTraining, Pointed, enlarged, log_odds
 from ssn_core.model import CamNet
@@ -320,8 +320,7 @@ class _Trials:
         )
         net = fit(alone, train, taps, device=device, reporter=Silent(), name="trial").cpu()
         cams = cams_of(net, taps, [*train, *test])
-        boundary = -float(net.head.bias) if isinstance(net.head, CamHead) else 0.0
-        self.places = Places(cams, boundary, taps, LOCAL_CHANNELS[recipe.backbone])
+        self.places = Places(cams, net.boundary, taps, LOCAL_CHANNELS[recipe.backbone])
         self._fitted: dict[Variant, tuple[LocalHead, float]] = {}
 
     def measured(self, name: str) -> dict[str, Any]:
